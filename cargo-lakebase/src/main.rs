@@ -1,0 +1,2 @@
+//! The cargo face.
+fn main() {}
