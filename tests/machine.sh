@@ -1,0 +1,361 @@
+#!/usr/bin/env bash
+# What a machine with Rust still lacks for the demo and the tests, from the system's own packages.
+# Run it, or source it for its functions. Every step looks first and does nothing where nothing is missing.
+set -euo pipefail
+
+machine_help() {
+  cat <<'HELP'
+Usage: tests/machine.sh COMMAND [PART…]
+
+  check [PART…]    say what is missing and how to get it; exit 1 if anything is
+  install [PART…]  install what is missing (Debian and Ubuntu, as root or with sudo)
+  start            start the Docker Engine, by hand where no init system does it
+  stop             stop the Docker Engine that `start` started by hand
+  mirror           print the Debian mirror that this system uses
+
+Parts: docker engine compose postgres cc git (the default), python debootstrap.
+
+LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
+LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
+HELP
+}
+
+readonly COMPOSE_MIN=2.24
+LAKEBASE_CACHE=${LAKEBASE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lakebase}
+LAKEBASE_LOG=${LAKEBASE_LOG:-$LAKEBASE_CACHE/machine.log}
+DOCKERD_LOG=$LAKEBASE_CACHE/dockerd.log
+DOCKERD_OURS=$LAKEBASE_CACHE/dockerd.pid
+case :$PATH: in *:/usr/sbin:*) ;; *) PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin ;; esac
+
+# ---- Words and helpers ----------------------------------------------------------------------------------------------
+
+if [[ -t 2 && -z ${NO_COLOR:-} ]]; then bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'; else bold='' red='' plain=''; fi
+step() { printf '%s==>%s %s\n' "$bold" "$plain" "$*" >&2; }
+note() { printf '    %s\n' "$*" >&2; }
+warn() { printf '%swarning:%s %s\n' "$bold" "$plain" "$*" >&2; }
+fail() { printf '%serror:%s %s\n' "$red" "$plain" "$*" >&2; }
+die() { fail "$@"; exit 1; }
+
+# Runs a command with its output in the log; on failure shows the log's last lines and where the rest is.
+logged() {
+  mkdir -p "$(dirname "$LAKEBASE_LOG")"
+  printf '\n$ %s\n' "$*" >>"$LAKEBASE_LOG"
+  local start
+  start=$(wc -c <"$LAKEBASE_LOG")
+  "$@" >>"$LAKEBASE_LOG" 2>&1 && return
+  local status=$?
+  fail "\`$1${2:+ $2}\` failed (exit code $status); its last lines, and all of it in $LAKEBASE_LOG:"
+  tail -c "+$((start + 1))" "$LAKEBASE_LOG" | tail -n 20 | sed 's/^/    /' >&2
+  return "$status"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
+
+# Waits until a command succeeds: until SECONDS COMMAND…
+until_true() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+# shellcheck disable=SC1091 # The system's own file.
+os_release() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1:-}"); }
+
+# ---- What is there --------------------------------------------------------------------------------------------------
+
+has_docker() { has docker; }
+engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+has_engine() { has dockerd || engine_answers; }
+has_compose() {
+  local version
+  version=$(docker compose version --short 2>/dev/null) && version_at_least "${version#v}" "$COMPOSE_MIN"
+}
+has_postgres() {
+  local folder
+  has initdb && has pg_ctl && return
+  for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin; do
+    [[ -x $folder/initdb && -x $folder/pg_ctl ]] && return
+  done
+  return 1
+}
+has_cc() { has cc; }
+has_git() { has git; }
+has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+has_debootstrap() { has debootstrap; }
+
+# The name of a part, and how to get it by hand.
+advice() {
+  case $1 in
+    docker) echo "the Docker CLI: Debian 13 and later: apt install docker-cli; Debian 12, Ubuntu: apt install docker.io; macOS: Docker Desktop" ;;
+    engine) echo "the Docker Engine: Debian, Ubuntu: apt install docker.io; Fedora: dnf install moby-engine; macOS: Docker Desktop" ;;
+    compose) echo "Docker Compose $COMPOSE_MIN or later: Debian 13 and later: apt install docker-compose; Ubuntu: apt install docker-compose-v2; Fedora: dnf install docker-compose; macOS: Docker Desktop" ;;
+    postgres) echo "PostgreSQL's server programs: Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17" ;;
+    cc) echo "a C compiler: Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install" ;;
+    git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
+    python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
+    debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
+    *) die "no part is called \`$1\`; see tests/machine.sh --help" ;;
+  esac
+}
+
+# Prints the parts of the list that are missing, one a line.
+missing_parts() {
+  local part
+  (($# > 0)) || set -- docker engine compose postgres cc git
+  for part in "$@"; do
+    advice "$part" >/dev/null
+    "has_$part" || printf '%s\n' "$part"
+  done
+}
+
+machine_check() {
+  local part missing
+  missing=$(missing_parts "$@")
+  for part in $missing; do printf 'missing: %s\n' "$(advice "$part")"; done
+  [[ -z $missing ]]
+}
+
+# ---- Installing -----------------------------------------------------------------------------------------------------
+
+# Can this script install packages here? Says why not, on standard error.
+can_install() {
+  has apt-get || { fail "this system has no apt-get: only Debian and Ubuntu packages can be installed for you"; return 1; }
+  ((EUID == 0)) || has sudo || { fail "installing packages needs root, and there is no sudo"; return 1; }
+}
+
+apt_install() {
+  logged as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q install -y --no-install-recommends "$@"
+}
+
+# The version of a package that apt would install, without its epoch; nothing where apt has none.
+apt_candidate() { apt-cache policy "$1" 2>/dev/null | sed -nE 's/^  Candidate: ([0-9]+:)?([0-9].*)/\2/p'; }
+
+# The mirror that this Debian takes its own release's `main` from, as apt itself reads its sources, in whatever format.
+debian_mirror() {
+  [[ $(os_release ID) == debian ]] || { fail "a Debian mirror can be derived on Debian only"; return 1; }
+  local release mirror list
+  release=$(os_release VERSION_CODENAME)
+  mirror=$(apt-get update --print-uris -o Dir::State::Lists=/nonexistent 2>/dev/null |
+    sed -nE "s#^'(.*)/dists/(${release:-stable}|stable|oldstable|testing|unstable|sid)/main/binary-[^/]*/Packages.*#\1#p" | head -n 1)
+  case $mirror in
+    mirror+file:*)
+      list=${mirror#mirror+file:}
+      mirror=$(sed -nE 's#^(https?://[^[:space:]]+).*#\1#p' "/$list" | head -n 1)
+      ;;
+  esac
+  [[ $mirror =~ ^(https?|file):/ ]] || { fail "apt's sources name no mirror of Debian's \`main\` that can be used (found: \`${mirror:-none}\`)"; return 1; }
+  printf '%s\n' "${mirror%/}"
+}
+
+debian_keyring() {
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [[ -e $keyring ]] || keyring=/usr/share/keyrings/debian-archive-keyring.pgp
+  [[ ! -e $keyring ]] || printf '%s\n' "$keyring"
+}
+
+# Downloads one package of another Debian suite into a folder, with apt lists of our own, so that the system's apt never
+# hears of that suite: apt_download_from SUITE PACKAGE FOLDER
+apt_download_from() {
+  local suite=$1 package=$2 folder=$3 mirror keyring
+  mirror=$(debian_mirror) || return
+  keyring=$(debian_keyring)
+  mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
+  printf 'deb %s%s %s main\n' "${keyring:+[signed-by=$keyring] }" "$mirror" "$suite" >"$folder/sources.list"
+  local options=(
+    -q
+    -o "Dir::Etc::SourceList=$folder/sources.list" -o Dir::Etc::SourceParts=-
+    -o Dir::Etc::Preferences=- -o Dir::Etc::PreferencesParts=-
+    -o "Dir::State::Lists=$folder/lists" -o "Dir::Cache=$folder/cache"
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+    -o APT::Sandbox::User= -o Debug::NoLocking=true
+    -o APT::Update::Post-Invoke= -o APT::Update::Post-Invoke-Success=
+  )
+  logged apt-get "${options[@]}" update || return
+  (cd "$folder" && logged apt-get "${options[@]}" download "$package")
+}
+
+# Debian 12 has no Compose 2: the plugin of a later suite needs nothing but libc, so it is unpacked beside, not installed.
+compose_from_later_suite() {
+  local suite folder plugin target
+  target=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins
+  ((EUID != 0)) || target=/usr/local/lib/docker/cli-plugins
+  for suite in forky trixie; do
+    folder=$LAKEBASE_CACHE/compose-$suite
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    if ! { apt_download_from "$suite" docker-compose "$folder" && dpkg-deb -x "$folder"/docker-compose_*.deb "$folder/root"; }; then
+      continue
+    fi
+    plugin=$(find "$folder/root" -type f -name docker-compose -path '*/cli-plugins/*' | head -n 1)
+    if [[ -n $plugin ]] && "$plugin" docker-cli-plugin-metadata >/dev/null 2>>"$LAKEBASE_LOG"; then
+      mkdir -p "$target"
+      install -m 755 "$plugin" "$target/.docker-compose.new" && mv -f "$target/.docker-compose.new" "$target/docker-compose"
+      rm -rf "$folder"
+      has_compose && { note "Compose $(docker compose version --short) is in $target"; return; }
+    fi
+    rm -rf "$folder"
+  done
+  fail "no Debian suite that this mirror offers has a Compose that runs here"
+  return 1
+}
+
+install_compose() {
+  local package version
+  has_docker || install_docker || return
+  for package in docker-compose-v2 docker-compose docker-compose-plugin; do
+    version=$(apt_candidate "$package")
+    if [[ -n $version ]] && version_at_least "$version" "$COMPOSE_MIN"; then
+      apt_install "$package" && has_compose && return
+    fi
+  done
+  compose_from_later_suite
+}
+
+install_engine() { apt_install docker.io iptables ca-certificates && { has_docker || install_docker; }; }
+install_docker() {
+  if [[ -n $(apt_candidate docker-cli) ]]; then apt_install docker-cli; else apt_install docker.io; fi
+}
+
+# The package would make a cluster and start it on port 5432: told not to while it is installed, and never again after.
+install_postgres() (
+  conf=/etc/postgresql-common/createcluster.conf
+  apt_install postgresql-common || exit
+  as_root cp -p "$conf" "$conf.lakebase-saved"
+  trap 'as_root mv -f "$conf.lakebase-saved" "$conf"' EXIT
+  as_root sh -c "echo 'create_main_cluster = false' >>'$conf'"
+  apt_install postgresql
+)
+
+install_cc() { apt_install gcc libc6-dev; }
+install_git() { apt_install git; }
+install_python() { apt_install python3 python3-venv; }
+install_debootstrap() { apt_install debootstrap; }
+
+machine_install() {
+  local part missing
+  missing=$(missing_parts "$@")
+  [[ -n $missing ]] || return 0
+  can_install || { machine_check "$@" >&2; return 1; }
+  logged as_root apt-get -q update || return
+  for part in $missing; do
+    "has_$part" && continue # An earlier part may have brought it.
+    step "Installing $(advice "$part" | sed 's/:.*//')"
+    "install_$part" || return
+    "has_$part" || { fail "$part is installed but is not found: $(advice "$part")"; return 1; }
+  done
+}
+
+# ---- The Docker Engine ----------------------------------------------------------------------------------------------
+
+# Is the process of this id (from a pid file) the program of this name?
+is_process() { [[ -n $1 && $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]; }
+
+# A machine that was stopped hard leaves pid files; where another process has that id by now, the engine would not start.
+forget_stale_pids() {
+  local file name
+  for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    name=dockerd
+    [[ $file != *containerd.pid ]] || name=containerd
+    if [[ -e $file ]] && ! is_process "$(cat "$file")" "$name"; then as_root rm -f "$file"; fi
+  done
+}
+
+# A kernel without nftables needs the legacy iptables: found by the engine first on a PATH of its own, not by changing the system's.
+iptables_path() {
+  if as_root iptables -t nat -L -n >/dev/null 2>&1 || ! as_root iptables-legacy -t nat -L -n >/dev/null 2>&1; then
+    printf '%s\n' "$PATH"
+    return
+  fi
+  local folder=$LAKEBASE_CACHE/iptables-legacy tool
+  mkdir -p "$folder"
+  for tool in iptables ip6tables; do ln -sf "$(command -v "$tool-legacy")" "$folder/$tool"; done
+  printf '%s:%s\n' "$folder" "$PATH"
+}
+
+start_by_hand() {
+  local group=()
+  ((EUID == 0)) || group=(--group "$(id -gn)") # So that this user reaches the socket.
+  mkdir -p "$LAKEBASE_CACHE"
+  forget_stale_pids
+  # shellcheck disable=SC2016 # The inner shell expands these.
+  as_root env "PATH=$(iptables_path)" sh -c 'log=$1; shift; setsid dockerd "$@" >"$log" 2>&1 </dev/null 9>&- & echo $!' \
+    sh "$DOCKERD_LOG" "${group[@]}" >"$DOCKERD_OURS"
+}
+
+# A zombie counts as dead: it has no command line.
+engine_ready_or_dead() { engine_answers || ! grep -q . "/proc/$(cat "$DOCKERD_OURS")/cmdline"; }
+
+machine_start() {
+  engine_answers && return
+  machine_check docker engine >&2 || return
+  if [[ -n ${DOCKER_HOST:-} ]]; then
+    fail "no Docker Engine answers at DOCKER_HOST; unset it, or start that engine"
+    return 1
+  fi
+  [[ $(uname -s) == Linux ]] || { fail "the Docker Engine is not running: start Docker Desktop"; return 1; }
+  ((EUID == 0)) || has sudo || { fail "no Docker Engine answers, and starting it needs root: as root, \`systemctl start docker\` or \`dockerd\`"; return 1; }
+  mkdir -p "$LAKEBASE_CACHE"
+  (
+    flock 9 # Two starts at once would race for the engine's own lock.
+    engine_answers && exit
+    step "Starting the Docker Engine"
+    if [[ -d /run/systemd/system ]]; then
+      logged as_root systemctl start docker
+    else
+      start_by_hand
+    fi
+  ) 9>"$LAKEBASE_CACHE/start.lock" || return
+  if [[ -d /run/systemd/system ]]; then
+    until_true 60 engine_answers && return
+    if ! as_root docker version >/dev/null 2>&1; then
+      fail "the Docker Engine does not answer: see \`journalctl -u docker\`"
+    else
+      fail "the Docker Engine runs, but user $(id -un) may not use it: \`sudo usermod -aG docker $(id -un)\`, then log in again (members of that group can act as root)"
+    fi
+    return 1
+  fi
+  until_true 60 engine_ready_or_dead || true
+  engine_answers && return
+  fail "the Docker Engine did not start; its last lines, and all of them in $DOCKERD_LOG:"
+  tail -n 15 "$DOCKERD_LOG" | sed 's/^/    /' >&2
+  return 1
+}
+
+machine_stop() {
+  local pid
+  pid=$(cat "$DOCKERD_OURS" 2>/dev/null || true)
+  if ! is_process "$pid" dockerd; then
+    rm -f "$DOCKERD_OURS"
+    note "no Docker Engine that was started from here is running"
+    return
+  fi
+  step "Stopping the Docker Engine"
+  as_root kill "$pid"
+  # shellcheck disable=SC2016 # The inner shell expands it.
+  until_true 60 sh -c '! grep -q . "/proc/$1/cmdline"' sh "$pid" || { fail "the Docker Engine (process $pid) does not end"; return 1; }
+  rm -f "$DOCKERD_OURS"
+}
+
+machine_main() {
+  local command=${1:-}
+  (($# == 0)) || shift
+  case $command in
+    check | install) "machine_$command" "$@" ;;
+    start | stop) "machine_$command" ;;
+    mirror) debian_mirror ;;
+    -h | --help) machine_help ;;
+    *)
+      machine_help >&2
+      return 64
+      ;;
+  esac
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then machine_main "$@"; fi
