@@ -17,6 +17,7 @@ Parts: docker engine compose postgres cc git (the default), python debootstrap.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
+LAKEBASE_JOIN_DOCKER  set: `start` may put this user into the group docker; it then returns 75
 HELP
 }
 
@@ -289,8 +290,27 @@ start_by_hand() {
     sh "$DOCKERD_LOG" "${group[@]}" >"$DOCKERD_OURS"
 }
 
+engine_answers_root() { as_root docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
 # A zombie counts as dead: it has no command line.
-engine_ready_or_dead() { engine_answers || ! grep -q . "/proc/$(cat "$DOCKERD_OURS")/cmdline"; }
+engine_ready_or_dead() {
+  engine_answers_root && return
+  [[ ! -d /run/systemd/system ]] && ! grep -q . "/proc/$(cat "$DOCKERD_OURS")/cmdline"
+}
+
+# The engine answers root, but not this user. Returns 75 where a new session of this user would help.
+join_docker_group() {
+  local user
+  user=$(id -un)
+  if [[ -z ${LAKEBASE_JOIN_DOCKER:-} ]] || ! has sg; then
+    fail "the Docker Engine runs, but user $user may not use it: \`sudo usermod -aG docker $user\`, then log in again (members of that group can act as root)"
+    return 1
+  fi
+  step "Adding user $user to the group docker (its members can act as root)"
+  logged as_root usermod -aG docker "$user" || return 1
+  note "your other shells know of it after the next login"
+  return 75
+}
 
 machine_start() {
   engine_answers && return
@@ -304,7 +324,7 @@ machine_start() {
   mkdir -p "$LAKEBASE_CACHE"
   (
     flock 9 # Two starts at once would race for the engine's own lock.
-    engine_answers && exit
+    engine_answers_root && exit
     step "Starting the Docker Engine"
     if [[ -d /run/systemd/system ]]; then
       logged as_root systemctl start docker
@@ -312,17 +332,16 @@ machine_start() {
       start_by_hand
     fi
   ) 9>"$LAKEBASE_CACHE/start.lock" || return
-  if [[ -d /run/systemd/system ]]; then
-    until_true 60 engine_answers && return
-    if ! as_root docker version >/dev/null 2>&1; then
-      fail "the Docker Engine does not answer: see \`journalctl -u docker\`"
-    else
-      fail "the Docker Engine runs, but user $(id -un) may not use it: \`sudo usermod -aG docker $(id -un)\`, then log in again (members of that group can act as root)"
-    fi
-    return 1
-  fi
   until_true 60 engine_ready_or_dead || true
   engine_answers && return
+  if engine_answers_root; then
+    join_docker_group
+    return
+  fi
+  if [[ -d /run/systemd/system ]]; then
+    fail "the Docker Engine does not answer: see \`journalctl -u docker\`"
+    return 1
+  fi
   fail "the Docker Engine did not start; its last lines, and all of them in $DOCKERD_LOG:"
   tail -n 15 "$DOCKERD_LOG" | sed 's/^/    /' >&2
   return 1
