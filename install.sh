@@ -42,7 +42,7 @@ hash_of() { if has sha256sum; then sha256sum "$1"; else shasum -a 256 "$1"; fi |
 
 # Is what stands at this path what we put there?
 is_ours() {
-  if [[ -L $1 ]]; then recorded link "$1" "$(readlink "$1")"; else recorded file "$1" "$(hash_of "$1")"; fi
+  if [[ -L $1 ]]; then recorded link "$1" "$(readlink "$1")"; else [[ -f $1 ]] && recorded file "$1" "$(hash_of "$1")"; fi
 }
 
 refuse_foreign() {
@@ -89,10 +89,10 @@ install_programs() {
   local target shim=$data/cli-plugins
   target=$(cd "$here" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
   step "Installing into $bin"
-  make_folder "$data"
   for name in "$bin/cargo-lakebase" "$bin/docker-compose-lakebase" "$docker_config/cli-plugins/docker-lakebase" "$shim/docker-compose"; do
     refuse_foreign "$name"
   done
+  make_folder "$data"
   put_file "$target/cargo-lakebase" "$bin/cargo-lakebase"
   put_file "$target/docker-compose-lakebase" "$bin/docker-compose-lakebase"
   put_link "$bin/docker-compose-lakebase" "$docker_config/cli-plugins/docker-lakebase"
@@ -188,7 +188,7 @@ demo() {
   cd "$todo"
   step "Making the project, and production with its 120,000 tasks"
   logged cargo-lakebase init
-  logged cargo-lakebase psql --parent --yes -- -f production/seed.sql
+  logged cargo-lakebase psql --parent -- -f production/seed.sql
   step "docker compose lakebase up -d"
   logged docker compose lakebase up -d --build --wait --wait-timeout 180
   get "$port" /api/health | grep -q '"ok"' || die "the backend does not answer on port $port: cd examples/todo && docker compose lakebase logs backend"
@@ -213,7 +213,7 @@ Try next, in examples/todo:
   docker compose lakebase destroy                       ends it and deletes the branch; production stays
   docker compose --profile local up -d                  the same app on a local, empty Postgres
 TEXT
-  if [[ :$path_before: != *:$bin:* ]]; then printf '\nFirst: export PATH="%s:$PATH"\n' "$bin"; fi
+  if [[ :$path_before: != *:$bin:* ]]; then printf '\nFirst: %s\n' "export PATH=\"$bin:\$PATH\""; fi
 }
 
 # ---- Uninstall ------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ uninstall() {
   fi
   step "Removing the programs"
   while IFS=$'\t' read -r path detail; do
-    DOCKER_CONFIG=$detail "$bin/docker-compose-lakebase" doors remove "$path" ||
+    { is_ours "$bin/docker-compose-lakebase" && DOCKER_CONFIG=$detail "$bin/docker-compose-lakebase" doors remove "$path"; } ||
       warn "take $path out of \`cliPluginsExtraDirs\` in $detail/config.json by hand"
   done < <(each door)
   while IFS=$'\t' read -r path detail; do
@@ -251,8 +251,9 @@ uninstall() {
   while IFS= read -r path; do
     if [[ -n $path ]]; then rmdir "$path" 2>/dev/null || true; fi
   done <<<"$folders"
-  rm -rf "$LAKEBASE_CACHE/images.log" "$LAKEBASE_CACHE/install.log"
-  note "done; Docker, PostgreSQL and other packages of the system stay, and so do images and $LAKEBASE_CACHE"
+  rm -f "$LAKEBASE_CACHE"/{images.log,install.log,install.log.old}
+  rmdir "$LAKEBASE_CACHE" 2>/dev/null || true
+  note "done; Docker, PostgreSQL and other packages of the system stay, and so do container images"
   [[ -n $purge ]] || note "the embedded Lakebase's data stays too (--uninstall --purge deletes it)"
 }
 
