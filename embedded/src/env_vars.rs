@@ -1,0 +1,16 @@
+//! Every environment variable that the embedded Lakebase reads, through the lookup that its caller passes in.
+
+/// Folder that holds everything. Default: see [`crate::home::Home::locate`].
+pub const HOME: &str = "LAKEBASE_EMBEDDED_HOME";
+/// Port of the HTTP API on loopback. Default: the port of the last start, else [`crate::home::DEFAULT_PORT`].
+pub const PORT: &str = "LAKEBASE_EMBEDDED_PORT";
+/// Folder of the PostgreSQL programs (`postgres`, `initdb`). Default: searched for.
+pub const POSTGRES_BIN: &str = "LAKEBASE_EMBEDDED_POSTGRES_BIN";
+/// Comma-separated IP addresses that endpoints listen on besides 127.0.0.1; empty for none. Default: Docker's bridge, while it exists.
+pub const BIND: &str = "LAKEBASE_EMBEDDED_BIND";
+/// The user's state folder of the XDG base directory specification.
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+/// The user's home folder.
+pub const USER_HOME: &str = "HOME";
+/// Folders searched for programs.
+pub const PATH: &str = "PATH";

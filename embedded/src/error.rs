@@ -1,0 +1,99 @@
+//! The error of this crate: kind, message, causes, hint.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of trouble it is, for whoever chooses an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The embedded server does not run, and the call needs it.
+    Stopped,
+    /// The HTTP port is in use by somebody else.
+    PortTaken,
+    /// No usable PostgreSQL binaries were found.
+    NoPostgres,
+    /// Another server holds the home folder.
+    Locked,
+    /// The home folder's files are damaged, unknown, or in an unusable place.
+    State,
+    /// Reading or writing failed.
+    Io,
+    /// PostgreSQL failed to do what was asked.
+    Postgres,
+    /// The request is not one that is carried out: an unconfirmed reset, an invalid setting.
+    Refused,
+}
+
+/// An error with its causes and what to do about it. Never holds a secret.
+#[derive(Debug)]
+pub struct Error {
+    /// The kind of trouble.
+    pub kind: ErrorKind,
+    /// One line, without a full stop.
+    pub message: String,
+    /// What to do, where there is something.
+    pub hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without cause and hint.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(cause.into());
+        self
+    }
+
+    /// Message and causes in one line, for a log.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Adds kind and message to an error of input and output.
+pub(crate) trait IoContext<T> {
+    /// Turns the error into one of kind [`ErrorKind::Io`] that says what was being done.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::new(ErrorKind::Io, what()).because(error))
+    }
+}

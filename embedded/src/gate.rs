@@ -1,0 +1,235 @@
+//! The endpoints' doors: one TCP port each, on loopback and on Docker's bridge while that exists.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lakebase_gateway::session::CANNOT_CONNECT_NOW;
+use lakebase_gateway::{Admission, Authenticator, Login, Outcome, Refusal, SessionOptions, Upstream, serve};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::app::{App, is_leaving};
+use crate::catalog;
+use crate::postgres::ADMIN;
+use crate::state::Phase;
+use crate::tokens::matches_scram_verifier;
+
+/// How often the machine's network interfaces are looked at.
+const INTERFACES_EVERY: Duration = Duration::from_secs(1);
+/// Connections that may be between their first byte and their admission at one time; more wait in the system's queue.
+const STRANGERS: usize = 512;
+/// How long a client may take to log in.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// SQLSTATE "invalid password".
+const INVALID_PASSWORD: &str = "28P01";
+/// The words of the service for a wrong identity, a wrong token and an expired one alike.
+const NOT_AUTHORIZED: &str = "OAuth: User is not authorized";
+
+/// Keeps the doors as the state wants them, until it is dropped. `addresses` replaces Docker's bridge, where given.
+pub async fn run(app: App, tls: TlsAcceptor, addresses: Option<Vec<IpAddr>>) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let mut open: HashMap<(SocketAddr, String), AbortHandle> = HashMap::new();
+    let mut failed: HashSet<SocketAddr> = HashSet::new();
+    let mut changed = app.changed.subscribe();
+    let mut doors = tokio::task::JoinSet::new();
+    loop {
+        changed.mark_unchanged();
+        let wanted = wanted(&app, addresses.as_deref());
+        open.retain(|door, handle| {
+            let keep = wanted.contains(door) && !handle.is_finished();
+            if !keep {
+                handle.abort();
+            }
+            keep
+        });
+        // An aborted listener lets go of its port when its task is gone.
+        while doors.try_join_next().is_some() {}
+        for (address, endpoint) in wanted {
+            if open.contains_key(&(address, endpoint.clone())) {
+                continue;
+            }
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    failed.remove(&address);
+                    let door = Door { app: app.clone(), endpoint: endpoint.clone() };
+                    let handle =
+                        doors.spawn(accept(listener, tls.clone(), Arc::new(door), strangers.clone()));
+                    open.insert((address, endpoint), handle);
+                }
+                Err(error) => {
+                    if failed.insert(address) {
+                        app.log.line(&format!("endpoint {endpoint}: can't listen on {address}: {error}"));
+                    }
+                }
+            }
+        }
+        tokio::select! {
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(INTERFACES_EVERY) => {}
+        }
+    }
+}
+
+/// Address and endpoint (its uid) of every door that should be open.
+fn wanted(app: &App, addresses: Option<&[IpAddr]>) -> HashSet<(SocketAddr, String)> {
+    let mut hosts = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    match addresses {
+        Some(addresses) => hosts.extend(addresses),
+        None => hosts.extend(docker_bridge()),
+    }
+    let state = app.state();
+    let mut doors = HashSet::new();
+    for (project, branch) in state.branches().filter(|(project, branch)| !is_leaving(project, branch)) {
+        let _ = project;
+        for endpoint in &branch.endpoints {
+            doors.extend(
+                hosts.iter().map(|host| (SocketAddr::new(*host, endpoint.port), endpoint.uid.clone())),
+            );
+        }
+    }
+    doors
+}
+
+/// The address that containers know as `host.docker.internal` with `host-gateway`, where Docker runs on this Linux.
+fn docker_bridge() -> Option<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().ok()?;
+    interfaces
+        .filter(|interface| interface.interface_name == "docker0")
+        .find_map(|interface| Some(IpAddr::V4(interface.address?.as_sockaddr_in()?.ip())))
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>, strangers: Arc<Semaphore>) {
+    loop {
+        let Ok(permit) = Arc::clone(&strangers).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for some to come back.
+                door.app.log.line(&format!("endpoint {}: can't accept: {error}", door.endpoint));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, door) = (tls.clone(), Arc::clone(&door));
+        tokio::spawn(async move {
+            let options = SessionOptions { startup_timeout: STARTUP_TIMEOUT };
+            let outcome = serve(stream, &tls, door.as_ref(), options, move || drop(permit)).await;
+            match outcome {
+                Outcome::Ended | Outcome::Cancelled => {}
+                Outcome::Refused(refusal) => {
+                    door.app.log.line(&format!("endpoint {}: refused: {}", door.endpoint, refusal.message));
+                }
+                Outcome::TimedOut => {
+                    door.app
+                        .log
+                        .line(&format!("endpoint {}: a client did not log in in time", door.endpoint));
+                }
+                Outcome::Failed(cause) => {
+                    door.app.log.line(&format!("endpoint {}: a connection failed: {cause}", door.endpoint));
+                }
+            }
+        });
+    }
+}
+
+/// One endpoint's door.
+struct Door {
+    app: App,
+    /// Uid of the endpoint.
+    endpoint: String,
+}
+
+/// What a door needs to know of its endpoint.
+struct Behind {
+    branch: String,
+    ready: bool,
+    disabled: bool,
+    read_only: bool,
+    native_login: bool,
+}
+
+impl Door {
+    fn behind(&self) -> Option<Behind> {
+        let state = self.app.state();
+        state.branches().find_map(|(project, branch)| {
+            let endpoint = branch.endpoints.iter().find(|endpoint| endpoint.uid == self.endpoint)?;
+            (!is_leaving(project, branch)).then(|| Behind {
+                branch: branch.uid.clone(),
+                ready: branch.phase == Phase::Ready,
+                disabled: endpoint.disabled,
+                read_only: endpoint.read_only,
+                native_login: project.native_login,
+            })
+        })
+    }
+
+    /// Whether the password is that of a role with native login; PostgreSQL's own verifier decides, so that a password set
+    /// by SQL counts, too.
+    async fn is_native(&self, behind: &Behind, login: &Login) -> bool {
+        if !behind.native_login || login.user == ADMIN {
+            return false;
+        }
+        let Ok(control) = self.app.control(&behind.branch, "postgres").await else { return false };
+        match catalog::password_verifier(&control.client, &login.user).await {
+            Ok(Some(verifier)) => matches_scram_verifier(&verifier, login.password.reveal()),
+            _ => false,
+        }
+    }
+}
+
+impl Authenticator for Door {
+    async fn authenticate(&self, login: &Login) -> Result<Admission, Refusal> {
+        let behind = self.behind().ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
+        if behind.disabled {
+            return Err(Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is disabled"));
+        }
+        if !behind.ready {
+            return Err(Refusal::new(CANNOT_CONNECT_NOW, "the branch is still being made"));
+        }
+        let verified = self.app.tokens.verify(login.password.reveal(), &self.endpoint, self.app.clock.now());
+        match verified {
+            Ok(identity) if identity == login.user => {}
+            Ok(_) => return Err(self.refused("the token is another identity's")),
+            Err(_) if self.is_native(&behind, login).await => {}
+            Err(reason) => return Err(self.refused(&reason.to_string())),
+        }
+        let postgres = self.app.awake(&behind.branch).await.map_err(|error| {
+            self.app.log.line(&format!(
+                "endpoint {}: can't wake its branch: {}",
+                self.endpoint,
+                error.chain()
+            ));
+            Refusal::new(CANNOT_CONNECT_NOW, "the endpoint can't be started").hint("see the server's log")
+        })?;
+        self.app.touch(&self.endpoint);
+        let read_only = ("default_transaction_read_only".to_owned(), "on".to_owned());
+        Ok(Admission {
+            upstream: Upstream::Unix(postgres.socket_file()),
+            user: login.user.clone(),
+            database: login.database.clone(),
+            parameters: behind.read_only.then_some(read_only).into_iter().collect(),
+        })
+    }
+
+    fn cancel_target(&self) -> Option<Upstream> {
+        let behind = self.behind().filter(|behind| self.app.is_running(&behind.branch))?;
+        let socket = self
+            .app
+            .home
+            .socket_folder(&behind.branch)
+            .join(format!(".s.PGSQL.{}", crate::postgres::SOCKET_PORT));
+        Some(Upstream::Unix(socket))
+    }
+}
+
+impl Door {
+    /// The one answer to every wrong login; the reason goes to the log alone.
+    fn refused(&self, reason: &str) -> Refusal {
+        self.app.log.line(&format!("endpoint {}: login refused: {reason}", self.endpoint));
+        Refusal::new(INVALID_PASSWORD, NOT_AUTHORIZED)
+    }
+}

@@ -1,0 +1,59 @@
+//! Database credentials.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{body, duration, later, live_branch, time};
+use crate::api_error::{ApiError, ApiResult};
+use crate::app::App;
+use crate::catalog::IDENTITY;
+use crate::tokens::CREDENTIAL_SECONDS;
+
+#[derive(Deserialize)]
+struct Wanted {
+    endpoint: Option<String>,
+    ttl: Option<String>,
+    expire_time: Option<String>,
+}
+
+/// `POST /credentials`: a token that is the password for one endpoint.
+pub(crate) async fn create(State(app): State<App>, bytes: Bytes) -> ApiResult {
+    let wanted: Wanted = body(&bytes)?;
+    let name =
+        wanted.endpoint.filter(|name| !name.is_empty()).ok_or_else(|| ApiError::required("endpoint"))?;
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["projects", project, "branches", branch, "endpoints", endpoint] = parts[..] else {
+        let message = "Field 'endpoint' must be a name such as 'projects/{project}/branches/{branch}/endpoints/{endpoint}'";
+        return Err(ApiError::invalid(format!("{message}, got '{name}'.")));
+    };
+    let state = app.state();
+    let (_, branch) = live_branch(&state, project, branch)?;
+    let endpoint = branch
+        .endpoints
+        .iter()
+        .find(|it| it.id == endpoint)
+        .ok_or_else(|| ApiError::not_found("endpoint"))?;
+    let now = app.clock.now();
+    let (shortest, longest) = (*CREDENTIAL_SECONDS.start(), *CREDENTIAL_SECONDS.end());
+    // A client that says "at the time 300 seconds from now" has spent some of them on its way here.
+    let (expires, tolerance) = match (wanted.ttl, wanted.expire_time) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("Only one of 'ttl' and 'expire_time' can be given."));
+        }
+        (Some(ttl), None) => (later(now, duration("ttl", &ttl)?)?, 0),
+        (None, Some(expires)) => (time("expire_time", &expires)?, 5),
+        (None, None) => (later(now, longest)?, 0),
+    };
+    let life = expires.duration_since(now).as_secs();
+    if life + tolerance < shortest || life > longest + tolerance {
+        let message =
+            format!("The lifetime of a credential must be between {shortest} and {longest} seconds.");
+        return Err(ApiError::invalid(message));
+    }
+    let token = app.tokens.sign(IDENTITY, &endpoint.uid, now, expires)?;
+    Ok(Json(json!({"token": token, "expire_time": expires.to_string()})).into_response())
+}

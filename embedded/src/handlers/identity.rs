@@ -1,0 +1,47 @@
+//! Who is asking, and what clients look up before they ask.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use crate::api_error::ApiResult;
+use crate::app::App;
+use crate::catalog::IDENTITY;
+
+/// The workspace's number, in the header that the service sends it in.
+const WORKSPACE: &str = "1";
+
+/// `GET /api/2.0/preview/scim/v2/Me`: the one identity.
+pub(crate) async fn me() -> ApiResult {
+    let body = json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "id": "1",
+        "userName": IDENTITY,
+        "displayName": "Developer",
+        "active": true,
+        "emails": [{"type": "work", "value": IDENTITY, "primary": true}],
+    });
+    Ok(([("X-Databricks-Org-Id", WORKSPACE)], Json(body)).into_response())
+}
+
+/// `GET /.well-known/databricks-config`: where the tokens of a workspace come from.
+pub(crate) async fn config(State(app): State<App>) -> ApiResult {
+    let body =
+        json!({"oidc_endpoint": format!("http://127.0.0.1:{}/oidc", app.port), "workspace_id": WORKSPACE});
+    Ok(Json(body).into_response())
+}
+
+/// `GET /oidc/.well-known/oauth-authorization-server`.
+pub(crate) async fn oauth_server(State(app): State<App>) -> ApiResult {
+    let issuer = format!("http://127.0.0.1:{}/oidc", app.port);
+    let body = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/v1/authorize"),
+        "token_endpoint": format!("{issuer}/v1/token"),
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["client_credentials"],
+        "scopes_supported": ["all-apis"],
+    });
+    Ok(Json(body).into_response())
+}

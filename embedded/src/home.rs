@@ -1,0 +1,306 @@
+//! The folder that holds everything, and what lies where in it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::env_vars;
+use crate::error::{Error, ErrorKind, IoContext, Result};
+
+/// Port of the HTTP API where nothing else is asked for.
+pub const DEFAULT_PORT: u16 = 7432;
+/// Longest path of a unix socket, in bytes, that both Linux (107) and macOS (103) take.
+const MAX_SOCKET_PATH: usize = 103;
+
+/// Looks up an environment variable: `Some` where it is set and not empty text of another encoding.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// What a running server tells about itself in `server.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// Process id of the server.
+    pub pid: u32,
+    /// Port of its HTTP API on 127.0.0.1.
+    pub port: u16,
+}
+
+/// The lock that a server, `stop` or `reset` holds on the home. Dropping it lets go.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+impl Home {
+    /// Finds the folder by its setting, else in the user's state folder, else (for root, whose own home is closed to the
+    /// unprivileged user that PostgreSQL runs as) in `/var/lib`. Creates nothing.
+    pub fn locate(env: Lookup<'_>) -> Result<Self> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = if let Some(root) = set(env_vars::HOME) {
+            root
+        } else if nix::unistd::geteuid().is_root() {
+            PathBuf::from("/var/lib/lakebase/embedded")
+        } else if let Some(state) = set(env_vars::XDG_STATE_HOME).filter(|path| path.is_absolute()) {
+            state.join("lakebase/embedded")
+        } else {
+            let user = set(env_vars::USER_HOME).ok_or_else(|| {
+                Error::new(ErrorKind::State, "no folder for the embedded Lakebase: `HOME` is not set")
+                    .hint(format!("set `{}` to a folder", env_vars::HOME))
+            })?;
+            let below = if cfg!(target_os = "macos") {
+                "Library/Application Support/lakebase/embedded"
+            } else {
+                ".local/state/lakebase/embedded"
+            };
+            user.join(below)
+        };
+        let root = std::path::absolute(&root).doing(|| format!("can't resolve `{}`", root.display()))?;
+        let home = Self { root };
+        let longest = home.socket_folder("br-quiet-lake-00000000").join(".s.PGSQL.5432");
+        if longest.as_os_str().len() > MAX_SOCKET_PATH {
+            let message = format!(
+                "the folder of the embedded Lakebase has too long a path: sockets below `{}` would exceed {MAX_SOCKET_PATH} bytes",
+                home.root.display()
+            );
+            return Err(Error::new(ErrorKind::State, message)
+                .hint(format!("set `{}` to a folder with a shorter path", env_vars::HOME)));
+        }
+        Ok(home)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The state, one JSON file.
+    pub fn state_file(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+
+    /// The API's bearer token.
+    pub fn token_file(&self) -> PathBuf {
+        self.root.join("token")
+    }
+
+    /// The key that signs database credentials.
+    pub fn signing_key_file(&self) -> PathBuf {
+        self.root.join("signing.key")
+    }
+
+    /// Certificate of the endpoints.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.root.join("tls.crt")
+    }
+
+    /// Private key of the certificate.
+    pub fn certificate_key_file(&self) -> PathBuf {
+        self.root.join("tls.key")
+    }
+
+    /// What the server logs.
+    pub fn log_file(&self) -> PathBuf {
+        self.root.join("server.log")
+    }
+
+    /// Where a running server says how to reach it.
+    pub fn running_file(&self) -> PathBuf {
+        self.root.join("server.json")
+    }
+
+    /// Where a server that could not start says why.
+    pub fn failure_file(&self) -> PathBuf {
+        self.root.join("start-failure.json")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The folder of all branches' data. The only place below which data are ever deleted.
+    pub fn branches(&self) -> PathBuf {
+        self.root.join("branches")
+    }
+
+    /// The folder of one branch.
+    pub fn branch_folder(&self, uid: &str) -> PathBuf {
+        self.branches().join(uid)
+    }
+
+    /// The private folder of one branch's socket, kept short: the last eight characters of its uid.
+    pub fn socket_folder(&self, uid: &str) -> PathBuf {
+        let short = uid.rsplit('-').next().unwrap_or(uid);
+        self.sockets().join(short)
+    }
+
+    /// The folder of all sockets' folders.
+    pub fn sockets(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// Whether anything was ever made here.
+    pub fn exists(&self) -> bool {
+        self.root.is_dir()
+    }
+
+    /// Makes the folders. For root they may be passed through (mode 0711), for PostgreSQL runs as another user; what
+    /// lies in them stays closed.
+    pub fn create(&self) -> Result<()> {
+        let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+        for folder in [self.root.clone(), self.branches(), self.sockets()] {
+            fs::create_dir_all(&folder).doing(|| format!("can't create `{}`", folder.display()))?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode))
+                .doing(|| format!("can't set the mode of `{}`", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock, for whoever is going to change the home. Waits up to `patience` for a shorter holder.
+    pub fn lock(&self, patience: Duration) -> Result<Option<HomeLock>> {
+        let path = self.lock_file();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .doing(|| format!("can't open `{}`", path.display()))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(HomeLock { _file: file })),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(
+                        Error::new(ErrorKind::Io, format!("can't lock `{}`", path.display())).because(error)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether a server holds the lock right now.
+    pub fn is_locked(&self) -> bool {
+        // A shared lock, so that two who look do not see each other.
+        match File::open(self.lock_file()) {
+            Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+            Err(_) => false,
+        }
+    }
+
+    /// The server that runs here. `None` when none does, also when one left its file behind.
+    pub fn running(&self) -> Option<Running> {
+        if !self.is_locked() {
+            return None;
+        }
+        let text = fs::read_to_string(self.running_file()).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Deletes the data of one branch: nothing but a direct child of [`Home::branches`] is ever touched.
+    /// The folder is renamed first, so that a half-deleted one is never taken for a branch.
+    pub fn delete_branch_folder(&self, name: &str) -> std::io::Result<()> {
+        if !is_folder_name(name) {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "not the name of a branch's folder",
+            ));
+        }
+        let folder = self.branches().join(name);
+        let doomed = if name.ends_with(GONE) {
+            folder
+        } else {
+            let doomed = self.branches().join(format!("{name}{GONE}"));
+            match fs::rename(&folder, &doomed) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                other => other?,
+            }
+            doomed
+        };
+        match fs::remove_dir_all(doomed) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Suffix of a branch folder that is still being made.
+pub const PARTIAL: &str = ".partial";
+/// Suffix of a branch folder that is being deleted.
+const GONE: &str = ".gone";
+
+/// A uid, with at most our suffixes: no path separator, no dot at the start.
+fn is_folder_name(name: &str) -> bool {
+    !name.starts_with('.')
+        && !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
+/// Replaces a file as a whole: written beside it, synchronised, renamed. Mode 0600.
+pub fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut beside = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    beside.write_all(content)?;
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|error| error.error)?;
+    // The rename itself is durable once the folder is.
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home_at(path: &str) -> Result<Home> {
+        let path = path.to_owned();
+        Home::locate(&move |name: &str| (name == env_vars::HOME).then(|| path.clone()))
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_with_its_cure() {
+        let error = home_at(&format!("/tmp/{}", "x".repeat(100))).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::State);
+        assert!(error.hint.unwrap().contains(env_vars::HOME));
+    }
+
+    #[test]
+    fn only_children_of_the_branches_folder_are_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home_at(folder.path().to_str().unwrap()).unwrap();
+        home.create().unwrap();
+        fs::write(folder.path().join("precious"), "x").unwrap();
+        for name in ["..", "../precious", "", ".", "/etc", "a/b", ".gone"] {
+            assert!(home.delete_branch_folder(name).is_err(), "{name}");
+        }
+        assert!(folder.path().join("precious").exists());
+        // and a missing one is no error: deleting twice ends the same way
+        home.delete_branch_folder("br-quiet-lake-00000000").unwrap();
+    }
+
+    #[test]
+    fn the_lock_has_one_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home_at(folder.path().to_str().unwrap()).unwrap();
+        home.create().unwrap();
+        assert!(!home.is_locked());
+        let held = home.lock(Duration::ZERO).unwrap();
+        assert!(held.is_some() && home.is_locked());
+        assert!(home.lock(Duration::ZERO).unwrap().is_none());
+        drop(held);
+        assert!(!home.is_locked());
+    }
+}

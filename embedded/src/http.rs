@@ -1,0 +1,58 @@
+//! What every request goes through: the log, the bearer token, the limit on bodies.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{OriginalUri, Request, State};
+use axum::http::Method;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+
+use crate::api_error::ApiError;
+use crate::app::App;
+
+/// Longest body of a request, in bytes. The largest real one is a few kilobytes.
+const MAX_BODY: usize = 256 * 1024;
+
+/// Puts the checks round the routes: `closed` ones need the bearer token, `open` ones do not.
+pub(crate) fn layers(closed: Router<App>, open: Router<App>, app: App) -> Router {
+    closed
+        .layer(middleware::from_fn_with_state(app.clone(), authenticated))
+        .merge(open)
+        .layer(middleware::from_fn_with_state(app.clone(), logged))
+        .with_state(app)
+}
+
+/// The answer to a path or method that is none of ours.
+pub(crate) async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::no_route(method.as_str(), uri.path())
+}
+
+async fn authenticated(State(app): State<App>, request: Request, next: Next) -> Response {
+    let offered = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = offered.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    if !token.is_some_and(|token| app.tokens.is_bearer(token)) {
+        return ApiError::unauthenticated().into_response();
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, MAX_BODY).await else { return ApiError::too_large().into_response() };
+    let request = Request::from_parts(parts, Body::from(Bytes::from_owner(bytes)));
+    next.run(request).await
+}
+
+async fn logged(State(app): State<App>, request: Request, next: Next) -> Response {
+    // Method and path only: a header holds the token, and a body may one day hold a password.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status();
+    if method != Method::GET || !status.is_success() {
+        app.log.line(&format!("{method} {path} {} in {} ms", status.as_u16(), begun.elapsed().as_millis()));
+    }
+    response
+}

@@ -1,0 +1,48 @@
+//! Random names and keys, from the system's generator.
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const ADJECTIVES: [&str; 16] = [
+    "quiet", "amber", "brave", "calm", "cold", "early", "fancy", "gentle", "green", "late", "lucky", "misty",
+    "proud", "rapid", "silent", "young",
+];
+const NOUNS: [&str; 16] = [
+    "lake", "bird", "brook", "cloud", "dawn", "field", "fire", "frost", "hill", "leaf", "moon", "rain",
+    "river", "snow", "sun", "tree",
+];
+/// 32 letters that are hard to confuse.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// `N` random bytes.
+pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::new(ErrorKind::Io, "the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+/// `2 * N` hexadecimal digits.
+pub(crate) fn hex<const N: usize>() -> Result<String> {
+    Ok(bytes::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A uid as the service makes them: `br-quiet-lake-d1x2y3z4` for the prefix `br`.
+pub(crate) fn uid(prefix: &str) -> Result<String> {
+    let bytes = bytes::<10>()?;
+    let tail: String = bytes[2..].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    let adjective = ADJECTIVES[usize::from(bytes[0] % 16)];
+    let noun = NOUNS[usize::from(bytes[1] % 16)];
+    Ok(format!("{prefix}-{adjective}-{noun}-{tail}"))
+}
+
+/// A random UUID (version 4).
+pub(crate) fn uuid() -> Result<String> {
+    let mut bytes = bytes::<16>()?;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}

@@ -1,0 +1,154 @@
+//! The server itself: its start, its life, its end.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::{App, Inner};
+use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::home::{DEFAULT_PORT, Home, Lookup, Running, replace_file};
+use crate::log::Log;
+use crate::postgres::{Account, Stop};
+use crate::state::State;
+use crate::tokens::Tokens;
+use crate::{certificate, controller, env_vars, gate, installation, routes};
+
+/// What a start was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Port of the HTTP API; 0 takes any free one.
+    pub port: Option<u16>,
+    /// Folder of the PostgreSQL programs.
+    pub postgres_bin: Option<PathBuf>,
+}
+
+/// Runs the server until it is told to end (SIGTERM, SIGINT). Then every PostgreSQL is stopped.
+pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
+    // Files are for this user alone unless said otherwise.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    home.create()?;
+    let Some(_lock) = home.lock(Duration::from_millis(500))? else {
+        let message = format!("another embedded Lakebase runs on `{}`", home.root().display());
+        return Err(Error::new(ErrorKind::Locked, message).hint("see `cargo lakebase embedded status`"));
+    };
+    let account = Account::find()?;
+    if let Some(account) = account {
+        account.can_reach(home.root())?;
+    }
+    let state = State::load(home)?;
+    let tokens = Tokens::load_or_create(home)?;
+    let tls = certificate::acceptor(home)?;
+    let log = Log::open(home)?;
+    let setting = env(env_vars::POSTGRES_BIN).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let bin = options.postgres_bin.clone().or(setting);
+    let installations = installation::find(bin.as_deref(), env)?;
+    let addresses = addresses(env)?;
+    let port = port(options, env, &state)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .doing(|| "can't start the server's runtime".to_owned())?;
+    let result = runtime.block_on(async {
+        let listener = listen(port).await?;
+        let port = listener.local_addr().doing(|| "can't read the port of the HTTP API".to_owned())?.port();
+        let app = Inner::new(home.clone(), state, tokens, log, installations, account, port);
+        app.update(|state| {
+            state.api_port = Some(port);
+            Ok::<(), Error>(())
+        })
+        .await?;
+        run(&app, listener, tls, addresses).await
+    });
+    // Blocking work that is still under way only reads, or writes into folders that the next start deletes.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn run(
+    app: &App,
+    listener: TcpListener,
+    tls: tokio_rustls::TlsAcceptor,
+    addresses: Option<Vec<IpAddr>>,
+) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).doing(|| "can't listen for signals".to_owned())?;
+    let mut interrupted = signal(SignalKind::interrupt()).doing(|| "can't listen for signals".to_owned())?;
+    controller::tidy(app).await?;
+    let (end, ended) = watch::channel(false);
+    let controller = tokio::spawn(controller::run(app.clone(), ended));
+    let gate = tokio::spawn(gate::run(app.clone(), tls, addresses));
+    let router = routes::router(app.clone());
+    let http = tokio::spawn(async move { axum::serve(listener, router).await });
+    let running = serde_json::to_vec(&Running { pid: std::process::id(), port: app.port })
+        .map_err(|error| Error::new(ErrorKind::State, "can't write where the server runs").because(error))?;
+    replace_file(&app.home.running_file(), &running)
+        .doing(|| "can't write where the server runs".to_owned())?;
+    let versions: Vec<String> = app.installations.iter().map(|it| it.major.to_string()).collect();
+    app.log.line(&format!("serving on 127.0.0.1:{}, PostgreSQL {}", app.port, versions.join(", ")));
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    app.log.line("ending");
+    http.abort();
+    gate.abort();
+    let _ = end.send(true);
+    let _ = controller.await;
+    let state = app.state();
+    let mut stops = tokio::task::JoinSet::new();
+    for (_, branch) in state.branches() {
+        let (app, uid) = (app.clone(), branch.uid.clone());
+        stops.spawn(async move {
+            if let Err(error) = app.sleep(&uid, Stop::Fast).await {
+                app.log.line(&format!("branch {uid}: can't stop PostgreSQL: {}", error.chain()));
+            }
+        });
+    }
+    stops.join_all().await;
+    app.log.line("ended");
+    let _ = std::fs::remove_file(app.home.running_file());
+    Ok(())
+}
+
+async fn listen(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Error::new(ErrorKind::PortTaken, format!("port {port} of 127.0.0.1 is taken by another program"))
+                .hint(format!(
+                    "choose another one: `cargo lakebase embedded start --port PORT`, or `{}`",
+                    env_vars::PORT
+                ))
+        }
+        _ => Error::new(ErrorKind::Io, format!("can't listen on 127.0.0.1:{port}")).because(error),
+    })
+}
+
+/// The port: as asked for, by the setting, as at the last start, or the default.
+fn port(options: &Options, env: Lookup<'_>, state: &State) -> Result<u16> {
+    if let Some(port) = options.port {
+        return Ok(port);
+    }
+    match env(env_vars::PORT).filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|_| {
+            Error::new(ErrorKind::Refused, format!("`{}` is not a port: `{text}`", env_vars::PORT))
+                .hint("a port is a number from 1 to 65535, or 0 for any free one")
+        }),
+        None => Ok(state.api_port.unwrap_or(DEFAULT_PORT)),
+    }
+}
+
+fn addresses(env: Lookup<'_>) -> Result<Option<Vec<IpAddr>>> {
+    let Some(text) = env(env_vars::BIND) else { return Ok(None) };
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let addresses: std::result::Result<Vec<IpAddr>, _> = parts.map(str::parse).collect();
+    addresses.map(Some).map_err(|_| {
+        Error::new(
+            ErrorKind::Refused,
+            format!("`{}` is not a list of IP addresses: `{text}`", env_vars::BIND),
+        )
+        .hint("write addresses separated by commas")
+    })
+}
