@@ -167,11 +167,9 @@ get() {
 }
 
 demo() {
-  local images builder port=${TODO_PORT:-5001}
+  local images=$LAKEBASE_CACHE/images.env builder port=${TODO_PORT:-5001}
   export PATH=$bin:$PATH
   prepare_machine
-  mkdir -p "$LAKEBASE_CACHE"
-  images=$(mktemp "$LAKEBASE_CACHE/images.XXXXXX")
   # Beside the compiler: most of it is waiting for downloads.
   LAKEBASE_LOG=$LAKEBASE_CACHE/images.log "$here/tests/images/build.sh" >"$images" &
   builder=$!
@@ -180,7 +178,6 @@ demo() {
   wait "$builder" || die "there are no base images for examples/todo"
   recorded demo "$todo" - || record demo "$todo" -
   if [[ -s $images ]]; then write_ours "$todo/.env" <"$images"; elif is_marked "$todo/.env"; then rm -f "$todo/.env"; fi
-  rm -f "$images"
   [[ -e $todo/lakebase.config ]] || write_ours "$todo/lakebase.config" <"$todo/lakebase.config.example"
 
   step "Starting the embedded Lakebase"
@@ -251,7 +248,7 @@ uninstall() {
   while IFS= read -r path; do
     if [[ -n $path ]]; then rmdir "$path" 2>/dev/null || true; fi
   done <<<"$folders"
-  rm -f "$LAKEBASE_CACHE"/{images.log,install.log,install.log.old}
+  rm -f "$LAKEBASE_CACHE"/{images.env,images.log,install.log,install.log.old}
   rmdir "$LAKEBASE_CACHE" 2>/dev/null || true
   note "done; Docker, PostgreSQL and other packages of the system stay, and so do container images"
   [[ -n $purge ]] || note "the embedded Lakebase's data stays too (--uninstall --purge deletes it)"

@@ -178,8 +178,7 @@ apt_download_from() {
     -o APT::Sandbox::User= -o Debug::NoLocking=true
     -o APT::Update::Post-Invoke= -o APT::Update::Post-Invoke-Success=
   )
-  logged apt-get "${options[@]}" update || return
-  (cd "$folder" && logged apt-get "${options[@]}" download "$package")
+  apt-get "${options[@]}" update && (cd "$folder" && apt-get "${options[@]}" download "$package")
 }
 
 # Debian 12 has no Compose 2: the plugin of a later suite needs nothing but libc, so it is unpacked beside, not installed.
@@ -191,19 +190,20 @@ compose_from_later_suite() {
     folder=$LAKEBASE_CACHE/compose-$suite
     rm -rf "$folder"
     mkdir -p "$folder"
-    if ! { apt_download_from "$suite" docker-compose "$folder" && dpkg-deb -x "$folder"/docker-compose_*.deb "$folder/root"; }; then
-      continue
-    fi
+    apt_download_from "$suite" docker-compose "$folder" >>"$LAKEBASE_LOG" 2>&1 || continue
+    dpkg-deb -x "$folder"/docker-compose_*.deb "$folder/root" || continue
     plugin=$(find "$folder/root" -type f -name docker-compose -path '*/cli-plugins/*' | head -n 1)
     if [[ -n $plugin ]] && "$plugin" docker-cli-plugin-metadata >/dev/null 2>>"$LAKEBASE_LOG"; then
       mkdir -p "$target"
       install -m 755 "$plugin" "$target/.docker-compose.new" && mv -f "$target/.docker-compose.new" "$target/docker-compose"
-      rm -rf "$folder"
-      has_compose && { note "Compose $(docker compose version --short) is in $target"; return; }
+      if has_compose; then
+        rm -rf "$LAKEBASE_CACHE"/compose-*
+        note "Compose $(docker compose version --short) is in $target"
+        return
+      fi
     fi
-    rm -rf "$folder"
   done
-  fail "no Debian suite that this mirror offers has a Compose that runs here"
+  fail "no Debian suite that this mirror offers has a Compose that runs here; what was tried is in $LAKEBASE_LOG"
   return 1
 }
 
@@ -256,7 +256,10 @@ machine_install() {
 # ---- The Docker Engine ----------------------------------------------------------------------------------------------
 
 # Is the process of this id (from a pid file) the program of this name?
-is_process() { [[ -n $1 && $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]; }
+is_process() { is_alive "$1" && [[ $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]; }
+# A process that has ended and waits for its parent has no command line.
+is_alive() { [[ -n $1 ]] && grep -q . "/proc/$1/cmdline" 2>/dev/null; }
+has_ended() { ! is_alive "$1"; }
 
 # A machine that was stopped hard leaves pid files; where another process has that id by now, the engine would not start.
 forget_stale_pids() {
@@ -292,10 +295,9 @@ start_by_hand() {
 
 engine_answers_root() { as_root docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# A zombie counts as dead: it has no command line.
 engine_ready_or_dead() {
   engine_answers_root && return
-  [[ ! -d /run/systemd/system ]] && ! grep -q . "/proc/$(cat "$DOCKERD_OURS")/cmdline"
+  [[ ! -d /run/systemd/system ]] && has_ended "$(cat "$DOCKERD_OURS" 2>/dev/null)"
 }
 
 # The engine answers root, but not this user. Returns 75 where a new session of this user would help.
@@ -356,9 +358,8 @@ machine_stop() {
     return
   fi
   step "Stopping the Docker Engine"
-  as_root kill "$pid"
-  # shellcheck disable=SC2016 # The inner shell expands it.
-  until_true 60 sh -c '! grep -q . "/proc/$1/cmdline"' sh "$pid" || { fail "the Docker Engine (process $pid) does not end"; return 1; }
+  as_root sh -c "kill $pid" # The shell's own: not every system has the program.
+  until_true 60 has_ended "$pid" || { fail "the Docker Engine (process $pid) does not end"; return 1; }
   rm -f "$DOCKERD_OURS"
 }
 

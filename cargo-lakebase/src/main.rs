@@ -1,2 +1,81 @@
-//! The cargo face.
-fn main() {}
+//! `cargo lakebase`: the cargo face.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lakebase::commands::session::World;
+use lakebase::commands::{self, run};
+use lakebase::env_vars::Env;
+use lakebase::error::{Error, Kind, Result};
+use lakebase::secret::Secret;
+use lakebase::ui::Ui;
+
+/// A branch of your Lakebase production database for every git branch
+#[derive(Parser)]
+#[command(name = "cargo lakebase", bin_name = "cargo lakebase", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Face,
+}
+
+#[derive(Subcommand)]
+enum Face {
+    #[command(flatten)]
+    Common(commands::Command),
+    /// Run a command with the branch in its environment
+    Run(run::Args),
+    /// The embedded Lakebase: the same API and real PostgreSQL on this machine
+    #[command(subcommand)]
+    Embedded(lakebase_embedded::cli::Command),
+}
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    // cargo passes the subcommand's own name on.
+    if arguments.get(1).is_some_and(|first| first == "lakebase") {
+        arguments.remove(1);
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 });
+        }
+    };
+    let env: Env = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let mut ui = Ui::of_process();
+    match settle(cli.command, env, &mut ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+fn settle(command: Face, env: Env, ui: &mut Ui) -> Result<()> {
+    let lookup = |name: &str| env.get(name).map(str::to_owned);
+    if let Face::Embedded(command) = command {
+        let (out, err) = ui.handles();
+        return Ok(lakebase_embedded::cli::run(command, &lookup, out, err)?);
+    }
+    let embedded = || {
+        let found = lakebase_embedded::discover(&lookup)?;
+        Ok((found.host, Secret::new(found.token)))
+    };
+    let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
+    let mut world = World { env: env.clone(), cwd, embedded: &embedded, ui };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("starting", &error))?;
+    runtime.block_on(async {
+        match command {
+            Face::Common(command) => command.run(&mut world).await,
+            Face::Run(args) => run::run(args, &mut world).await,
+            Face::Embedded(_) => Ok(()),
+        }
+    })
+}

@@ -97,3 +97,26 @@ impl<T> IoContext<T> for std::io::Result<T> {
         self.map_err(|error| Error::new(ErrorKind::Io, what()).because(error))
     }
 }
+
+/// As the house shows its errors: one exit code for each kind that a user can act on.
+impl From<Error> for lakebase::error::Error {
+    fn from(error: Error) -> Self {
+        use lakebase::error::Kind;
+        let kind = match error.kind {
+            ErrorKind::Stopped => Kind::EmbeddedStopped,
+            ErrorKind::PortTaken => Kind::PortTaken,
+            ErrorKind::NoPostgres => Kind::NoPostgres,
+            ErrorKind::Io => Kind::Io,
+            ErrorKind::Refused => Kind::Usage,
+            ErrorKind::Locked | ErrorKind::State | ErrorKind::Postgres => Kind::Embedded,
+        };
+        let mut shown = Self::new(kind, error.message.clone());
+        if let Some(cause) = std::error::Error::source(&error) {
+            shown = shown.because(cause);
+        }
+        match error.hint {
+            Some(hint) => shown.hint(hint),
+            None => shown,
+        }
+    }
+}

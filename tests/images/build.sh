@@ -3,7 +3,7 @@
 # names of our own. Prints the variables that choose them, and nothing where the official images can be had.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=../machine.sh
+# shellcheck source-path=SCRIPTDIR source=../machine.sh
 source "$here/../machine.sh"
 
 help() {

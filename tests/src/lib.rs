@@ -1,1 +1,187 @@
-//! To be described.
+//! What the end-to-end tests stand on: a lab with a home of its own, the programs installed in it, the embedded
+//! Lakebase, and projects with their own git identity. Everything that a lab started ends with it.
+
+#![expect(clippy::unwrap_used, reason = "a lab that can't be built is a failed test")]
+
+mod http;
+mod output;
+mod project;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use http::{Answer, request};
+pub use output::Ran;
+pub use project::Project;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Variables that decide where programs look; a lab sets its own.
+const FOREIGN: [&str; 3] = ["DATABRICKS_", "LAKEBASE_", "COMPOSE_"];
+
+/// A user's machine in a folder.
+pub struct Lab {
+    folder: TempDir,
+    /// The folder of the programs.
+    pub bin: PathBuf,
+}
+
+impl Lab {
+    /// A home with a git identity, and the programs installed as install.sh does it.
+    pub fn new() -> Self {
+        // Short, since paths of sockets are, and open to the user that PostgreSQL runs as.
+        let folder = tempfile::Builder::new().prefix("lb-").tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let lab = Self { bin: folder.path().join("bin"), folder };
+        for folder in ["home", "bin", "docker/cli-plugins", "doors", "projects"] {
+            fs::create_dir_all(lab.path(folder)).unwrap();
+        }
+        let built = built();
+        for name in ["cargo-lakebase", "docker-compose-lakebase"] {
+            symlink(built.join(name), lab.bin.join(name)).unwrap();
+        }
+        symlink(built.join("docker-compose-lakebase"), lab.path("docker/cli-plugins/docker-lakebase"))
+            .unwrap();
+        symlink(built.join("docker-compose"), lab.path("doors/docker-compose")).unwrap();
+        // A Compose that is installed for the user alone lies in the folder that this lab hides.
+        let users =
+            std::env::home_dir().map(|home| home.join(".docker/cli-plugins")).filter(|path| path.is_dir());
+        let config = json!({"cliPluginsExtraDirs": users.into_iter().collect::<Vec<_>>()});
+        fs::write(lab.path("docker/config.json"), config.to_string()).unwrap();
+        let doors = lab.path("doors");
+        lab.run("docker-compose-lakebase", ["doors", "add", doors.to_str().unwrap()]).ok();
+        lab.git_user("Ada Lovelace", "ada@example.com");
+        lab
+    }
+
+    /// The same with the embedded Lakebase running.
+    pub fn with_embedded() -> Self {
+        let lab = Self::new();
+        lab.run("cargo-lakebase", ["embedded", "start", "--port", &free_port().to_string()]).ok();
+        lab
+    }
+
+    /// A path inside the lab.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.folder.path().join(inside)
+    }
+
+    /// Sets git's identity for everything in the lab.
+    pub fn git_user(&self, name: &str, email: &str) {
+        let text = format!("[user]\n\tname = {name}\n\temail = {email}\n[init]\n\tdefaultBranch = main\n");
+        fs::write(self.path("home/.gitconfig"), text).unwrap();
+    }
+
+    /// A command in the lab's environment.
+    pub fn command<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(program);
+        for (key, _) in std::env::vars_os() {
+            if key.to_str().is_some_and(|key| FOREIGN.iter().any(|prefix| key.starts_with(prefix))) {
+                command.env_remove(key);
+            }
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path =
+            std::env::join_paths(std::iter::once(self.bin.clone()).chain(std::env::split_paths(&path)));
+        let home = std::env::home_dir().unwrap();
+        let rust =
+            |name: &str, default: &str| std::env::var_os(name).unwrap_or_else(|| home.join(default).into());
+        command
+            .args(arguments)
+            .env("PATH", path.unwrap())
+            .env("HOME", self.path("home"))
+            .env("DOCKER_CONFIG", self.path("docker"))
+            .env("LAKEBASE_EMBEDDED_HOME", self.path("embedded"))
+            .env("CARGO_HOME", rust("CARGO_HOME", ".cargo"))
+            .env("RUSTUP_HOME", rust("RUSTUP_HOME", ".rustup"))
+            .env("NO_COLOR", "1")
+            .current_dir(self.path("projects"));
+        command
+    }
+
+    /// Runs a command in the lab's environment to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Ran {
+        Ran::of(&mut self.command(program, arguments))
+    }
+
+    /// The lab's own token of the embedded Lakebase, for the tests that look for it where it must not be.
+    pub fn token(&self) -> String {
+        let printed = self.run("cargo-lakebase", ["embedded", "env"]).ok().stdout;
+        let line = printed.lines().find(|line| line.contains("DATABRICKS_TOKEN=")).unwrap();
+        line.split_once('=').unwrap().1.trim_matches(['\'', '"']).to_owned()
+    }
+
+    /// A copy of examples/todo, a git repository on branch `main` with one commit.
+    pub fn todo(&self, name: &str) -> Project<'_> {
+        let project = Project::new(self, name);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/todo");
+        for entry in fs::read_dir(&example).unwrap() {
+            let entry = entry.unwrap();
+            // What a demo in this clone left behind is not the example.
+            let own = [".env", ".lakebase", "lakebase.config", ".env.lakebase"];
+            if !own.iter().any(|name| entry.file_name() == *name) {
+                copy(&entry.path(), &project.folder.join(entry.file_name()));
+            }
+        }
+        let config = project.folder.join("lakebase.config.example");
+        fs::rename(config, project.folder.join("lakebase.config")).unwrap();
+        fs::write(project.folder.join(".gitignore"), ".env.lakebase\n").unwrap();
+        project.commit("The example");
+        project
+    }
+
+    /// A project of the given files, a git repository on branch `main` with one commit.
+    pub fn project(&self, name: &str, files: &[(&str, &str)]) -> Project<'_> {
+        let project = Project::new(self, name);
+        for (file, text) in files {
+            project.write(file, text);
+        }
+        project.commit("The start");
+        project
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // A failed test must not leave a server behind; what this prints is of no use to anybody.
+        let _ = self.command("cargo-lakebase", ["embedded", "stop"]).output();
+    }
+}
+
+/// The folder of the programs under test: `LAKEBASE_BIN_DIR`, or where cargo put them beside this test.
+fn built() -> PathBuf {
+    let folder = match std::env::var_os("LAKEBASE_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned(),
+    };
+    for name in ["cargo-lakebase", "docker-compose-lakebase", "docker-compose"] {
+        assert!(folder.join(name).is_file(), "{name} is not built: run `cargo build` first");
+    }
+    folder
+}
+
+/// A TCP port that nobody listens on now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}

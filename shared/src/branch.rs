@@ -1,0 +1,169 @@
+//! Branch ids: parsed once, valid ever after.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::identity::GitIdentity;
+
+/// Longest id that the API takes, in characters.
+const MAX: usize = 63;
+/// Hex digits of the hash at the end of a branch id of ours.
+const HASH: usize = 6;
+
+/// An id of a project, branch, endpoint or database as the API takes it:
+/// `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`. It is safe in a URL path and in any output.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId(String);
+
+impl ResourceId {
+    /// The id, if `text` is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+        let valid = (1..=MAX).contains(&bytes.len())
+            && bytes[0].is_ascii_lowercase()
+            && bytes.iter().all(inner)
+            && bytes[bytes.len() - 1] != b'-';
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// An id as near to `text` as the rules allow, if it holds a letter at all.
+    pub fn from_words(text: &str) -> Option<Self> {
+        let slug = slug(text);
+        let start = slug.find(|c: char| c.is_ascii_lowercase())?;
+        Self::parse(cut(&slug[start..], MAX))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of a developer's own branch, `dev-{user}-{branch}-{h}`. Only such a branch is ever deleted, and
+/// the only way to one is [`BranchId::of`]: no configuration or file can name another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BranchId(ResourceId);
+
+impl BranchId {
+    /// The id for a git identity: readable words in lower case with single hyphens, then six hex digits of
+    /// SHA-256(e-mail, NUL, branch), so that two developers or two git branches never share one. Only the
+    /// readable part is cut to fit 63 characters.
+    pub fn of(identity: &GitIdentity) -> Self {
+        let words = [slug(&identity.user), slug(&identity.branch)];
+        let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+        let readable = words.join("-");
+        let readable = cut(&readable, MAX - "dev-".len() - "-".len() - HASH);
+        let separator = if readable.is_empty() { "" } else { "-" };
+        let hash = hash(&identity.email, &identity.branch);
+        Self(ResourceId(format!("dev-{readable}{separator}{hash}")))
+    }
+
+    /// The id as the API's resource id.
+    pub fn id(&self) -> &ResourceId {
+        &self.0
+    }
+}
+
+impl fmt::Display for BranchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Lower case; whatever is not `a-z0-9` becomes single hyphens, none at either end.
+fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().flat_map(char::to_lowercase) {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            out.push(c);
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.truncate(out.trim_end_matches('-').len());
+    out
+}
+
+/// The first `most` characters of a slug, without a hyphen at the cut.
+fn cut(slug: &str, most: usize) -> &str {
+    slug[..slug.len().min(most)].trim_end_matches('-')
+}
+
+fn hash(email: &str, branch: &str) -> String {
+    let digest = Sha256::new().chain_update(email).chain_update([0]).chain_update(branch).finalize();
+    digest.iter().take(HASH / 2).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(user: &str, email: &str, branch: &str) -> String {
+        BranchId::of(&GitIdentity { user: user.into(), email: email.into(), branch: branch.into() })
+            .to_string()
+    }
+
+    #[test]
+    fn the_id_reads_as_user_and_branch() {
+        let id = id("Ada Lovelace", "ada@example.com", "feature/Add_Due-Date!!");
+        assert_eq!(&id[..id.len() - 7], "dev-ada-lovelace-feature-add-due-date");
+        // printf 'ada@example.com\0feature/Add_Due-Date!!' | sha256sum
+        assert_eq!(&id[id.len() - 7..], "-653c23");
+    }
+
+    #[test]
+    fn names_without_a_latin_letter_still_differ() {
+        assert_ne!(id("王", "w@x", "分支"), id("王", "w@x", "分枝"));
+    }
+
+    #[test]
+    fn a_project_id_is_made_of_a_folder_name() {
+        let id = |text| ResourceId::from_words(text).map(|id| id.to_string());
+        assert_eq!(id("My Shop_2"), Some("my-shop-2".into()));
+        assert_eq!(id("2nd"), Some("nd".into()));
+        assert_eq!(id("42"), None);
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_parsed() {
+        for bad in ["", "-a", "a-", "A", "1a", "a/b", "a..b", "ä", &"a".repeat(64)] {
+            assert_eq!(ResourceId::parse(bad), None, "{bad}");
+        }
+        assert!(ResourceId::parse(&"a".repeat(63)).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn any_identity_gives_a_valid_id(user in ".*", email in ".*", branch in ".*") {
+            let id = id(&user, &email, &branch);
+            prop_assert!(ResourceId::parse(&id).is_some(), "{}", id);
+            prop_assert!(id.starts_with("dev-"));
+            prop_assert!(!id.contains("--"));
+        }
+
+        #[test]
+        fn email_and_branch_decide_the_hash(user in ".*", email in "[a-z@.]{1,20}", branch in ".{1,80}", other in ".{1,80}") {
+            prop_assume!(branch != other);
+            prop_assert_ne!(id(&user, &email, &branch), id(&user, &email, &other));
+        }
+
+        #[test]
+        fn only_what_the_api_takes_is_parsed(text in "[a-zA-Z0-9-]{0,70}") {
+            let valid = text.len() <= 63
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+                && !text.ends_with('-')
+                && !text.contains(|c: char| c.is_ascii_uppercase());
+            prop_assert_eq!(ResourceId::parse(&text).is_some(), valid);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The commands that both faces offer: one file each, named as the command.
+
+pub mod aliases;
+pub mod destroy;
+pub mod env;
+pub mod init;
+pub mod psql;
+pub mod run;
+pub mod session;
+pub mod status;
+
+use clap::Subcommand;
+
+use crate::error::Result;
+use session::World;
+
+/// What needs no Compose.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the project, its database and the configuration file where they are missing
+    Init(init::Args),
+    /// Show the branch of this git branch, and where each setting comes from
+    Status(status::Args),
+    /// Print a login to the branch as variables, or write it to .env.lakebase
+    Env(env::Args),
+    /// Open psql on the branch
+    Psql(psql::Args),
+    /// Delete the branch and .env.lakebase
+    Destroy(destroy::Args),
+    /// Print short names for daily use, to be evaluated by the shell
+    Aliases(aliases::Args),
+}
+
+impl Command {
+    /// The words of the commands, for a face that must tell them from its own.
+    pub const NAMES: [&str; 6] = ["init", "status", "env", "psql", "destroy", "aliases"];
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Each command's own.
+    pub async fn run(self, world: &mut World<'_>) -> Result<()> {
+        match self {
+            Self::Init(args) => init::run(args, world).await,
+            Self::Status(args) => status::run(args, world).await,
+            Self::Env(args) => env::run(args, world).await,
+            Self::Psql(args) => psql::run(args, world).await,
+            Self::Destroy(args) => destroy::run(args, world).await,
+            Self::Aliases(args) => aliases::run(&args, world),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `destroy`: delete the branch of this git branch, and `.env.lakebase`.
+
+use super::session::{Session, SettingArgs, World};
+use crate::error::Result;
+use crate::{ensure, env_file};
+
+/// Arguments of `destroy`. None names a branch: it is always the one of git's user and branch.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// Deletes for good and waits until the branch is gone. No branch is no failure.
+///
+/// # Errors
+/// Those of the session, of [`ensure::gone`] and of the file.
+pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
+    let session = Session::open(args.settings, world)?;
+    let client = session.client().await?;
+    let ui = &mut *world.ui;
+    let existed = ensure::gone(&client, &session.target, &mut |event| ui.event(&event)).await;
+    ui.rest();
+    if existed? {
+        ui.note(&format!("Deleted branch {}", session.id));
+    } else {
+        ui.note(&format!("There was no branch {}", session.id));
+    }
+    let file = session.project.folder(&world.cwd).join(env_file::NAME);
+    if env_file::remove(&file)? {
+        world.ui.note(&format!("Removed {}", file.display()));
+    }
+    Ok(())
+}

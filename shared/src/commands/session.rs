@@ -1,0 +1,276 @@
+//! What every command starts from: the world it runs in, the project's configuration, the branch it means.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::api::{BranchPath, Client};
+use crate::auth::{Auth, FindEmbedded};
+use crate::branch::BranchId;
+use crate::config::{Key, Layer, Settings, file, manifest};
+use crate::connection::Connection;
+use crate::ensure::{self, Live, Observation, Target};
+use crate::env_vars::{self, Env};
+use crate::error::{Error, Kind, Result};
+use crate::identity::{self, GitIdentity};
+use crate::secret::Secret;
+use crate::ui::{self, Ui};
+
+/// The world of one call.
+pub struct World<'a> {
+    /// The environment.
+    pub env: Env,
+    /// The folder of the call.
+    pub cwd: PathBuf,
+    /// Finds the running embedded Lakebase.
+    pub embedded: FindEmbedded<'a>,
+    /// The terminal.
+    pub ui: &'a mut Ui,
+}
+
+/// Settings as flags; they win over every other layer.
+#[derive(Debug, Default, Clone, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingArgs {
+    /// Id of the Lakebase project
+    #[arg(long, value_name = "ID")]
+    project_name: Option<String>,
+    /// Branch that new branches are copies of
+    #[arg(long, value_name = "ID")]
+    parent_branch: Option<String>,
+    /// Database of the branch
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    /// Profile of ~/.databrickscfg, or `embedded`
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// How long the branch lives after its last use, such as 24h
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<String>,
+}
+
+impl SettingArgs {
+    fn layer(self) -> Layer {
+        let pairs = [
+            (Key::ProjectName, self.project_name),
+            (Key::ParentBranch, self.parent_branch),
+            (Key::Database, self.database),
+            (Key::Profile, self.profile),
+            (Key::Ttl, self.ttl),
+        ];
+        pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+/// The project's one configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `lakebase.config`.
+    Config(PathBuf),
+    /// A Cargo.toml with `metadata.lakebase`.
+    Manifest(PathBuf),
+}
+
+impl Source {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Config(path) | Self::Manifest(path) => path,
+        }
+    }
+}
+
+/// Settings, and the file that they came from if there is one.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// All layers.
+    pub settings: Settings,
+    /// The project's file.
+    pub source: Option<Source>,
+}
+
+impl Project {
+    /// Finds and reads the project's file, from the call's folder up to the root of the checkout, and lays
+    /// the layers.
+    ///
+    /// # Errors
+    /// [`Kind::TwoConfigs`], [`Kind::BadConfig`], [`Kind::Io`].
+    pub fn load(flags: SettingArgs, env: &Env, cwd: &Path) -> Result<Self> {
+        let root = identity::worktree_root(cwd).ok().and_then(|root| root.canonicalize().ok());
+        let start = cwd.canonicalize().map_err(|error| Error::io("finding the current folder", &error))?;
+        let mut config = None;
+        let mut cargo = None;
+        for folder in start.ancestors() {
+            let (plain, toml) = (folder.join(file::NAME), folder.join("Cargo.toml"));
+            if config.is_none() && plain.is_file() {
+                config = Some(plain);
+            }
+            if cargo.is_none() && mentions_us(&toml) {
+                cargo = manifest::read(&toml)?;
+            }
+            if root.as_deref().is_none_or(|root| root == folder) {
+                break;
+            }
+        }
+        let (source, layer) = match (config, cargo) {
+            (Some(config), Some((manifest, _))) => return Err(both(&config, &manifest)),
+            (Some(path), None) => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error))?;
+                let layer = file::parse(&path, &text)?;
+                (Some(Source::Config(path)), Some(layer))
+            }
+            (None, Some((path, layer))) => (Some(Source::Manifest(path)), Some(layer)),
+            (None, None) => (None, None),
+        };
+        let path = source.as_ref().map(|source| source.path().to_owned());
+        Ok(Self { settings: Settings::layered(flags.layer(), env, path.zip(layer)), source })
+    }
+
+    /// The folder that holds the project's file, else the call's.
+    pub fn folder<'a>(&'a self, cwd: &'a Path) -> &'a Path {
+        self.source.as_ref().and_then(|source| source.path().parent()).unwrap_or(cwd)
+    }
+}
+
+/// Asking cargo costs a process; only a manifest that could hold our table is worth it.
+fn mentions_us(manifest: &Path) -> bool {
+    std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("lakebase") && text.contains("metadata"))
+}
+
+fn both(config: &Path, manifest: &Path) -> Error {
+    Error::new(Kind::TwoConfigs, "there are two configurations for this project")
+        .because_of(format!("`{}` and `metadata.lakebase` of `{}`", config.display(), manifest.display()))
+        .hint("keep one: move the values into one file and delete the other")
+}
+
+/// A project, a git identity, and the branch that belongs to both.
+pub struct Session {
+    /// The settings.
+    pub project: Project,
+    /// Who works on what.
+    pub identity: GitIdentity,
+    /// The id made of it.
+    pub id: BranchId,
+    /// The branch as the API knows it.
+    pub target: Target,
+    /// Which workspace, as whom.
+    pub auth: Auth,
+}
+
+impl Session {
+    /// Gathers all that is known without asking the API.
+    ///
+    /// # Errors
+    /// Those of the configuration, git and credentials.
+    pub fn open(flags: SettingArgs, world: &World<'_>) -> Result<Self> {
+        let identity = GitIdentity::discover(&world.cwd)?;
+        let project = Project::load(flags, &world.env, &world.cwd)?;
+        let settings = &project.settings;
+        let id = BranchId::of(&identity);
+        let project_id = settings.project()?;
+        let target = Target {
+            path: BranchPath { project: project_id.clone(), branch: id.id().clone() },
+            parent: BranchPath { project: project_id, branch: settings.parent_branch()? },
+            project_uid: settings.text(Key::ProjectId).map(str::to_owned),
+            ttl: settings.ttl()?,
+        };
+        let auth = Auth::resolve(settings, &world.env, world.embedded)?;
+        Ok(Self { project, identity, id, target, auth })
+    }
+
+    /// A client for the session's workspace.
+    ///
+    /// # Errors
+    /// [`Kind::NoCredential`].
+    pub async fn client(&self) -> Result<Client> {
+        Client::new(self.auth.clone()).await
+    }
+
+    /// Makes the branch live, telling about it on stderr.
+    ///
+    /// # Errors
+    /// Those of [`ensure::observe`] and [`ensure::live`].
+    pub async fn live(&self, ui: &mut Ui) -> Result<Live> {
+        let client = self.client().await?;
+        let seen = ensure::observe(&client, &self.target).await?;
+        self.live_from(&client, seen, false, ui).await
+    }
+
+    /// The same from an observation; `fresh` makes an existing branch anew.
+    ///
+    /// # Errors
+    /// Those of [`ensure::live`].
+    pub async fn live_from(
+        &self,
+        client: &Client,
+        seen: Observation,
+        fresh: bool,
+        ui: &mut Ui,
+    ) -> Result<Live> {
+        let live = ensure::live(client, &self.target, seen, fresh, &mut |event| ui.event(&event)).await;
+        ui.rest();
+        let live = live?;
+        ui.note(&self.summary(&live));
+        Ok(live)
+    }
+
+    /// One line about a live branch: how old the fork is, when it goes, when logins end.
+    fn summary(&self, live: &Live) -> String {
+        let now = jiff::Timestamp::now();
+        let age = match live.branch.forked {
+            _ if live.created => format!("forked from {} now", self.target.parent.branch),
+            Some(at) => {
+                format!(
+                    "forked from {} {} ago",
+                    self.target.parent.branch,
+                    ui::duration(now.duration_since(at))
+                )
+            }
+            None => format!("forked from {}", self.target.parent.branch),
+        };
+        let life = live.branch.expires.map_or_else(
+            || "no expiry".to_owned(),
+            |at| format!("expires in {}", ui::duration(at.duration_since(now))),
+        );
+        let logins = ui::clock(live.credential.expires);
+        format!("Branch {}: {age}, {life}, new logins until {logins}", self.id)
+    }
+
+    /// The login to the configured database.
+    pub fn connection(&self, live: &Live) -> Connection {
+        Connection::new(live, self.project.settings.database())
+    }
+
+    /// `lakebase/<branch id>`.
+    pub fn db_source(&self) -> String {
+        format!("lakebase/{}", self.id)
+    }
+
+    /// Every variable that a command on the host gets: ours, and libpq's.
+    pub fn variables(&self, live: &Live) -> Vec<(&'static str, Secret)> {
+        let connection = self.connection(live);
+        let mut all = vec![
+            (env_vars::DATABASE_URL, connection.url()),
+            (env_vars::DB_SOURCE, Secret::new(self.db_source())),
+            (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(self.target.path.to_string())),
+        ];
+        all.extend(connection.variables());
+        all
+    }
+}
+
+/// Replaces this process by `program` with `arguments` and the variables laid over the environment.
+/// Returns only when that failed.
+pub fn exec(program: &Path, arguments: &[String], variables: &[(&str, Secret)]) -> Error {
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    for (key, value) in variables {
+        command.env(key, value.expose());
+    }
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = std::io::Error::from(std::io::ErrorKind::Unsupported);
+    Error::new(Kind::Program, format!("`{}` could not be started", program.display())).because(&error)
+}

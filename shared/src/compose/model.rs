@@ -1,0 +1,104 @@
+//! What Compose says that the project is: the output of `docker compose config --format json`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+/// The parts of a project's model that matter here.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Model {
+    /// The project's name.
+    pub name: String,
+    /// The services by name.
+    #[serde(default)]
+    pub services: BTreeMap<String, Service>,
+}
+
+/// The parts of a service that matter here.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Service {
+    /// The image, if it names one.
+    pub image: Option<String>,
+    /// Environment; a variable without a value is `null`.
+    #[serde(default)]
+    pub environment: BTreeMap<String, Option<Value>>,
+    /// What it waits for.
+    #[serde(default)]
+    pub depends_on: BTreeMap<String, Value>,
+    /// `service:x`, `host`, `container:y`, …
+    pub network_mode: Option<String>,
+    /// `ipc: service:x`.
+    pub ipc: Option<String>,
+    /// `pid: service:x`.
+    pub pid: Option<String>,
+    /// `service` or `service:alias`.
+    #[serde(default)]
+    pub links: Vec<String>,
+    /// `service`, `service:ro` or `container:y`.
+    #[serde(default)]
+    pub volumes_from: Vec<String>,
+    /// Mounts.
+    #[serde(default)]
+    pub volumes: Vec<Mount>,
+    /// Entries of `/etc/hosts`, `name=address`.
+    #[serde(default)]
+    pub extra_hosts: Vec<String>,
+}
+
+/// A mount of a service.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Mount {
+    /// `volume`, `bind`, `tmpfs`, …
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// The volume's key in the model, or a path.
+    #[serde(default)]
+    pub source: String,
+}
+
+impl Model {
+    /// Reads what Compose printed.
+    ///
+    /// # Errors
+    /// [`Kind::NoModel`] where it is not a model.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        serde_json::from_slice(json).map_err(|error| {
+            // The model holds the project's secrets, so the parser's position is all that may be said.
+            Error::new(Kind::NoModel, "what `docker compose config` printed is no Compose model")
+                .because_of(format!("line {}, column {}", error.line(), error.column()))
+        })
+    }
+}
+
+impl Service {
+    /// The service whose network this one shares.
+    pub fn network_owner(&self) -> Option<&str> {
+        self.network_mode.as_deref()?.strip_prefix("service:")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_output_is_read_or_refused_without_showing_it(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(error) = Model::parse(&bytes) {
+                prop_assert_eq!(error.kind, Kind::NoModel);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_quote_the_model() {
+        let error =
+            Model::parse(br#"{"name":"x","services":{"a":{"image":7,"environment":{"P":"hunter2"}}}}"#);
+        assert!(!format!("{:?}", error.unwrap_err()).contains("hunter2"));
+    }
+}

@@ -1,0 +1,264 @@
+//! Settings in layers that remember where each value came from. Reads no file and no environment itself.
+
+pub mod file;
+pub mod manifest;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
+use crate::branch::ResourceId;
+use crate::env_vars::Env;
+use crate::error::{Error, Kind, Result};
+
+/// One setting: its name in Cargo.toml and on the command line, and what it means.
+/// In `lakebase.config` and the environment it is `LAKEBASE_` and the name in upper case with underscores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The project's id in the API.
+    ProjectName,
+    /// The project's `uid`, written by `init`; a mismatch with the API is an error.
+    ProjectId,
+    /// The branch that new branches are copies of.
+    ParentBranch,
+    /// The database's name in PostgreSQL.
+    Database,
+    /// A profile of `~/.databrickscfg`, or `embedded`.
+    Profile,
+    /// How long a branch lives after its last use.
+    Ttl,
+    /// The Compose service that is the local database.
+    DatabaseService,
+}
+
+impl Key {
+    /// Every setting.
+    pub const ALL: [Self; 7] = [
+        Self::ProjectName,
+        Self::ProjectId,
+        Self::ParentBranch,
+        Self::Database,
+        Self::Profile,
+        Self::Ttl,
+        Self::DatabaseService,
+    ];
+
+    /// The name in `metadata.lakebase`, and of the flag: lower case with hyphens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProjectName => "project-name",
+            Self::ProjectId => "project-id",
+            Self::ParentBranch => "parent-branch",
+            Self::Database => "database",
+            Self::Profile => "profile",
+            Self::Ttl => "ttl",
+            Self::DatabaseService => "database-service",
+        }
+    }
+
+    /// The name in `lakebase.config` and in the environment.
+    pub fn variable(self) -> String {
+        format!("LAKEBASE_{}", self.name().to_uppercase().replace('-', "_"))
+    }
+
+    /// The key that `variable` names.
+    pub fn from_variable(variable: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.variable() == variable)
+    }
+
+    /// The key of that name in `metadata.lakebase`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable of that name.
+    Variable(String),
+    /// The project's one file.
+    File(PathBuf),
+    /// The embedded defaults.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("command line"),
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// As it was written.
+    pub value: String,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// The values of one layer.
+pub type Layer = BTreeMap<Key, String>;
+
+/// All settings, each from the highest layer that has it.
+#[derive(Debug, Clone, Default)]
+pub struct Settings(BTreeMap<Key, Setting>);
+
+impl Settings {
+    /// Lays `flags` over the environment over the project's file over the defaults.
+    pub fn layered(flags: Layer, env: &Env, file: Option<(PathBuf, Layer)>) -> Self {
+        let mut all = BTreeMap::new();
+        let mut lay = |layer: Layer, origin: &dyn Fn(Key) -> Origin| {
+            for (key, value) in layer {
+                all.insert(key, Setting { value, origin: origin(key) });
+            }
+        };
+        lay(defaults(), &|_| Origin::Default);
+        if let Some((path, layer)) = file {
+            lay(layer, &|_| Origin::File(path.clone()));
+        }
+        let variables =
+            Key::ALL.into_iter().filter_map(|key| Some((key, env.get(&key.variable())?.to_owned())));
+        lay(variables.collect(), &|key| Origin::Variable(key.variable()));
+        lay(flags, &|_| Origin::Flag);
+        Self(all)
+    }
+
+    /// The setting, if any layer has it; an empty value counts as none.
+    pub fn get(&self, key: Key) -> Option<&Setting> {
+        self.0.get(&key).filter(|setting| !setting.value.is_empty())
+    }
+
+    /// The setting's value as text.
+    pub fn text(&self, key: Key) -> Option<&str> {
+        self.get(key).map(|setting| setting.value.as_str())
+    }
+
+    /// The project's id.
+    ///
+    /// # Errors
+    /// [`Kind::NoConfig`] where no layer names one, [`Kind::BadConfig`] where it is no id.
+    pub fn project(&self) -> Result<ResourceId> {
+        self.id(Key::ProjectName)
+    }
+
+    /// The id of the branch that new branches are copies of.
+    ///
+    /// # Errors
+    /// As for [`Settings::project`].
+    pub fn parent_branch(&self) -> Result<ResourceId> {
+        self.id(Key::ParentBranch)
+    }
+
+    /// The database's name in PostgreSQL; any name that PostgreSQL takes.
+    pub fn database(&self) -> &str {
+        self.text(Key::Database).unwrap_or_default()
+    }
+
+    /// How long a branch lives after its last use; at least a minute.
+    ///
+    /// # Errors
+    /// [`Kind::BadConfig`] where it is no duration such as `24h`, `90m` or `7d`.
+    pub fn ttl(&self) -> Result<SignedDuration> {
+        let text = self.text(Key::Ttl).unwrap_or_default();
+        let parsed = text.parse::<Span>().ok().and_then(|span| span.total(days_of_24_hours()).ok());
+        match parsed {
+            Some(seconds) if (60.0..=30.0 * 86_400.0).contains(&seconds) => {
+                Ok(SignedDuration::from_secs_f64(seconds.floor()))
+            }
+            _ => Err(self.bad(Key::Ttl, "a duration from 1m to 30d, such as `24h` or `7d`")),
+        }
+    }
+
+    fn id(&self, key: Key) -> Result<ResourceId> {
+        match self.text(key) {
+            None => Err(Error::new(Kind::NoConfig, format!("no {} is configured", key.name()))
+                .because_of("neither a flag, a variable, `lakebase.config` nor Cargo.toml names one")
+                .hint("run `docker compose lakebase init` or `cargo lakebase init`")
+                .hint(format!("or set `{}`", key.variable()))),
+            Some(text) => ResourceId::parse(text)
+                .ok_or_else(|| self.bad(key, "lower-case letters, digits and hyphens, at most 63")),
+        }
+    }
+
+    fn bad(&self, key: Key, wanted: &str) -> Error {
+        let (value, origin) = match self.get(key) {
+            Some(setting) => (setting.value.as_str(), setting.origin.to_string()),
+            None => ("", Origin::Default.to_string()),
+        };
+        Error::new(Kind::BadConfig, format!("{} can't be {value:?}", key.name()))
+            .because_of(format!("it comes from {origin}"))
+            .hint(format!("write {wanted}"))
+    }
+}
+
+fn days_of_24_hours() -> (jiff::Unit, SpanRelativeTo<'static>) {
+    (jiff::Unit::Second, SpanRelativeTo::days_are_24_hours())
+}
+
+fn defaults() -> Layer {
+    let table: toml_edit::DocumentMut = include_str!("config/default.toml").parse().unwrap_or_default();
+    table
+        .iter()
+        .filter_map(|(name, value)| Some((Key::from_name(name)?, value.as_str()?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(pairs: &[(Key, &str)]) -> Layer {
+        pairs.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_higher_layer_wins_and_is_remembered() {
+        let env: Env =
+            [("LAKEBASE_DATABASE", "from_env"), ("LAKEBASE_PROFILE", "from_env")].into_iter().collect();
+        let file = layer(&[(Key::Database, "from_file"), (Key::Ttl, "2h"), (Key::Profile, "from_file")]);
+        let settings =
+            Settings::layered(layer(&[(Key::Profile, "flag")]), &env, Some(("lakebase.config".into(), file)));
+        let origin = |key| settings.get(key).map(|setting| setting.origin.to_string()).unwrap();
+        assert_eq!(settings.text(Key::Profile), Some("flag"));
+        assert_eq!(origin(Key::Profile), "command line");
+        assert_eq!(settings.database(), "from_env");
+        assert_eq!(origin(Key::Database), "$LAKEBASE_DATABASE");
+        assert_eq!(settings.ttl().unwrap(), SignedDuration::from_hours(2));
+        assert_eq!(origin(Key::Ttl), "lakebase.config");
+        assert_eq!(settings.parent_branch().unwrap().as_str(), "production");
+        assert_eq!(origin(Key::ParentBranch), "default");
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_names_its_origin() {
+        let settings = Settings::layered(
+            layer(&[(Key::Ttl, "soon"), (Key::ProjectName, "../production")]),
+            &Env::default(),
+            None,
+        );
+        assert_eq!(settings.ttl().unwrap_err().kind, Kind::BadConfig);
+        let error = settings.project().unwrap_err();
+        assert_eq!(error.kind, Kind::BadConfig);
+        assert_eq!(error.causes, ["it comes from command line"]);
+        assert_eq!(Settings::default().project().unwrap_err().kind, Kind::NoConfig);
+    }
+
+    #[test]
+    fn days_and_seconds_are_durations_too() {
+        for (text, hours) in [("7d", 168), ("1d 12h", 36), ("7200s", 2)] {
+            let settings = Settings::layered(layer(&[(Key::Ttl, text)]), &Env::default(), None);
+            assert_eq!(settings.ttl().unwrap(), SignedDuration::from_hours(hours), "{text}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How to reach a branch, in the forms that programs read.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::auth::is_loopback_host;
+use crate::ensure::Live;
+use crate::secret::Secret;
+
+/// All but RFC 3986's unreserved characters.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The name by which a container reaches the machine that runs it.
+pub const CONTAINER_HOST: &str = "host.docker.internal";
+
+/// The facts of a database login.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The user, unescaped; an e-mail address as a rule.
+    pub user: String,
+    /// The password: a token.
+    pub password: Secret,
+    /// The database.
+    pub database: String,
+}
+
+impl Connection {
+    /// The login to `database` of a live branch, as this machine reaches it.
+    pub fn new(live: &Live, database: &str) -> Self {
+        Self {
+            host: live.endpoint.host.clone(),
+            port: live.endpoint.port,
+            user: live.user.clone(),
+            password: live.credential.token.clone(),
+            database: database.to_owned(),
+        }
+    }
+
+    /// The same login from inside a container: what listens on this machine's loopback has another name
+    /// there.
+    #[must_use]
+    pub fn for_container(mut self) -> Self {
+        if is_loopback_host(&self.host) {
+            self.host = CONTAINER_HOST.to_owned();
+        }
+        self
+    }
+
+    /// The libpq connection URI (PostgreSQL documentation, 34.1.1.2); TLS is required.
+    pub fn url(&self) -> Secret {
+        let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+        Secret::new(format!(
+            "postgresql://{}:{}@{}:{}/{}?sslmode=require",
+            escape(&self.user),
+            escape(self.password.expose()),
+            self.host,
+            self.port,
+            escape(&self.database),
+        ))
+    }
+
+    /// The variables that libpq reads (PostgreSQL documentation, 34.15).
+    pub fn variables(&self) -> Vec<(&'static str, Secret)> {
+        vec![
+            ("PGHOST", Secret::new(&self.host)),
+            ("PGPORT", Secret::new(self.port.to_string())),
+            ("PGUSER", Secret::new(&self.user)),
+            ("PGPASSWORD", self.password.clone()),
+            ("PGDATABASE", Secret::new(&self.database)),
+            ("PGSSLMODE", Secret::new("require")),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn connection(user: &str, password: &str, database: &str) -> Connection {
+        Connection {
+            host: "127.0.0.1".into(),
+            port: 15432,
+            user: user.into(),
+            password: Secret::new(password),
+            database: database.into(),
+        }
+    }
+
+    #[test]
+    fn the_at_sign_of_an_identity_is_escaped() {
+        let url = connection("ada@example.com", "a.b/c", "my db").url();
+        assert_eq!(
+            url.expose(),
+            "postgresql://ada%40example.com:a.b%2Fc@127.0.0.1:15432/my%20db?sslmode=require"
+        );
+    }
+
+    #[test]
+    fn only_loopback_gets_the_containers_name_for_it() {
+        let mut remote = connection("u", "p", "d");
+        assert_eq!(remote.clone().for_container().host, CONTAINER_HOST);
+        remote.host = "ep-1.database.example.com".into();
+        assert_eq!(remote.for_container().host, "ep-1.database.example.com");
+    }
+
+    proptest! {
+        /// The peer is the parser of the PostgreSQL driver.
+        #[test]
+        fn a_driver_reads_back_what_went_in(user in "[^\0]{1,40}", password in "[^\0]{1,60}", database in "[^\0]{1,40}") {
+            let url = connection(&user, &password, &database).url();
+            let config: tokio_postgres::Config = url.expose().parse().unwrap();
+            prop_assert_eq!(config.get_user(), Some(user.as_str()));
+            prop_assert_eq!(config.get_password(), Some(password.as_bytes()));
+            prop_assert_eq!(config.get_dbname(), Some(database.as_str()));
+            prop_assert_eq!(config.get_ports(), &[15432]);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Observe, plan, apply: from a wanted branch to a live one, or to none.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{
+    ApiError, ApiResult, Branch, BranchPath, Client, Credential, Deadline, Endpoint, Pause, Project,
+};
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::plan::{self, Step, Wanted};
+
+/// A branch and its endpoint must be there within this time; production's copy is instant, its endpoint
+/// may take tens of seconds.
+const READY_WITHIN: Duration = Duration::from_secs(300);
+/// A DELETE that came during INIT is accepted and then ignored, so it is sent again after this long.
+const DELETE_AGAIN: Duration = Duration::from_secs(3);
+
+/// Which branch, of what, in which project.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The branch.
+    pub path: BranchPath,
+    /// The branch that it is a copy of.
+    pub parent: BranchPath,
+    /// The project's `uid` as configured, to be compared with the service's.
+    pub project_uid: Option<String>,
+    /// How long it shall live from now.
+    pub ttl: SignedDuration,
+}
+
+/// What the service says of a target.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The branch, if it exists.
+    pub branch: Option<Branch>,
+    /// Its read-write endpoint, if it has one.
+    pub endpoint: Option<Endpoint>,
+    /// The identity behind the API token, which is the database user too.
+    pub user: String,
+}
+
+/// A branch that takes logins.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The branch.
+    pub branch: Branch,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The database user.
+    pub user: String,
+    /// The password.
+    pub credential: Credential,
+    /// Whether this call made it.
+    pub created: bool,
+}
+
+/// What work tells on its way.
+pub type Report<'a> = &'a mut dyn FnMut(Event);
+
+/// Looks at everything that a decision needs, in one round trip.
+///
+/// # Errors
+/// [`Kind::NoProject`], [`Kind::BadConfig`] where the project's uid is another, and the API's own.
+pub async fn observe(client: &Client, target: &Target) -> Result<Observation> {
+    let (project, branch, endpoint, user) = tokio::join!(
+        client.project(&target.path.project),
+        client.branch(&target.path),
+        client.endpoint(&target.path),
+        client.me(),
+    );
+    check_project(target, project)?;
+    Ok(Observation {
+        branch: if_any(branch.map(Some), "reading the branch")?,
+        endpoint: if_any(endpoint, "reading the branch's endpoint")?,
+        user: user.map_err(|error| error.into_error("asking who the credential belongs to"))?,
+    })
+}
+
+/// Makes the branch live, from what was observed, and mints a login for it.
+///
+/// # Errors
+/// Those of [`plan::to_live`], and the API's own.
+pub async fn live(
+    client: &Client,
+    target: &Target,
+    seen: Observation,
+    fresh: bool,
+    report: Report<'_>,
+) -> Result<Live> {
+    let wanted = Wanted { parent: target.parent.to_string(), ttl: target.ttl, fresh };
+    let steps = plan::to_live(&wanted, seen.branch.as_ref(), Timestamp::now())?;
+    let created = steps.contains(&Step::Create);
+    let until = Deadline::after(READY_WITHIN);
+    let mut extend = None;
+    for step in steps {
+        match step {
+            Step::Delete => delete(client, &target.path, report).await?,
+            Step::Create => create(client, target, until, report).await?,
+            Step::Await => report(Event::Waiting { branch: target.path.branch.to_string() }),
+            Step::Extend(at) => extend = Some(at),
+        }
+    }
+    let settled = |branch: &Branch| branch.state == "READY";
+    let (mut branch, endpoint) = match (seen.branch, seen.endpoint) {
+        (Some(branch), Some(endpoint)) if !created && settled(&branch) => (branch, endpoint),
+        _ => ready(client, &target.path, until).await?,
+    };
+    // Neither waits for the other: the expiry is the branch's, the login the endpoint's.
+    let extension = async {
+        match extend {
+            Some(at) => client.extend_branch(&target.path, at).await,
+            None => Ok(()),
+        }
+    };
+    let (extended, credential) = tokio::join!(extension, client.credential(&endpoint.name));
+    extended.map_err(|error| error.into_error("extending the branch's life"))?;
+    branch.expires = extend.or(branch.expires);
+    let credential = credential.map_err(|error| error.into_error("getting a login for the branch"))?;
+    report(Event::LoginsUntil(credential.expires));
+    Ok(Live { branch, endpoint, user: seen.user, credential, created })
+}
+
+/// Deletes the branch for good and waits until it is gone. Gives whether there was one.
+///
+/// # Errors
+/// Those of [`observe`] and of [`plan::to_gone`], and the API's own.
+pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Result<bool> {
+    let seen = observe(client, target).await?;
+    let steps = plan::to_gone(seen.branch.as_ref())?;
+    for step in &steps {
+        if *step == Step::Delete {
+            delete(client, &target.path, report).await?;
+        }
+    }
+    Ok(!steps.is_empty())
+}
+
+/// Waits until the branch is READY and its endpoint has an address. IDLE is fine: it wakes on connect.
+///
+/// # Errors
+/// [`Kind::Unreachable`] when that takes longer than `until`, and the API's own.
+pub async fn ready(client: &Client, path: &BranchPath, until: Deadline) -> Result<(Branch, Endpoint)> {
+    let mut pause = Pause::new(until);
+    loop {
+        let (branch, endpoint) = tokio::join!(client.branch(path), client.endpoint(path));
+        let branch = branch.map_err(|error| error.into_error("reading the branch"))?;
+        let endpoint = endpoint.map_err(|error| error.into_error("reading the branch's endpoint"))?;
+        match endpoint {
+            Some(endpoint) if branch.state == "READY" && endpoint.state != "INIT" => {
+                return Ok((branch, endpoint));
+            }
+            _ => pause.wait().await?,
+        }
+    }
+}
+
+async fn create(client: &Client, target: &Target, until: Deadline, report: Report<'_>) -> Result<()> {
+    let (branch, parent) = (target.path.branch.to_string(), target.parent.branch.to_string());
+    report(Event::Creating { branch: branch.clone(), parent });
+    match client.create_branch(&target.path, &target.parent, target.ttl, until).await {
+        // Another terminal was first: its branch has the same name, so it is the same branch.
+        Err(error) if error.is_already_exists() => Ok(()),
+        answer => answer.map_err(|error| error.into_error(&format!("creating branch {branch}"))),
+    }
+}
+
+async fn delete(client: &Client, path: &BranchPath, report: Report<'_>) -> Result<()> {
+    report(Event::Deleting { branch: path.branch.to_string() });
+    let doing = format!("deleting branch {}", path.branch);
+    let mut pause = Pause::new(Deadline::after(READY_WITHIN));
+    let mut sent = None;
+    loop {
+        if sent.is_none_or(|at: std::time::Instant| at.elapsed() > DELETE_AGAIN) {
+            match client.delete_branch(path).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                answer => answer.map_err(|error| error.into_error(&doing))?,
+            }
+            sent = Some(std::time::Instant::now());
+        }
+        match client.branch(path).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into_error(&doing)),
+            Ok(_) => pause.wait().await?,
+        }
+    }
+}
+
+/// An answer in which "not found" is no failure.
+fn if_any<T>(answer: ApiResult<Option<T>>, doing: &str) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => answer.map_err(|error| error.into_error(doing)),
+    }
+}
+
+fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<()> {
+    let id = &target.path.project;
+    match answer {
+        Err(error) if error.is_not_found() => {
+            let cause = match error {
+                ApiError::Refused { message, .. } => message,
+                _ => String::new(),
+            };
+            Err(Error::new(Kind::NoProject, format!("there is no Lakebase project `{id}`"))
+                .because_of(cause)
+                .hint("run `docker compose lakebase init` or `cargo lakebase init` to make it")
+                .hint("or correct `LAKEBASE_PROJECT_NAME`"))
+        }
+        Err(error) => Err(error.into_error(&format!("reading project {id}"))),
+        Ok(project) => same_project(id.as_str(), target.project_uid.as_deref(), &project.uid),
+    }
+}
+
+/// Compares the configured uid of a project with the service's.
+///
+/// # Errors
+/// [`Kind::BadConfig`] where they differ: the id was given to another project, or the workspace is another.
+pub fn same_project(id: &str, configured: Option<&str>, uid: &str) -> Result<()> {
+    match configured {
+        Some(wanted) if wanted != uid => Err(Error::new(
+            Kind::BadConfig,
+            format!("project `{id}` is not the one that is configured"),
+        )
+        .because_of(format!("its uid is {uid}, and LAKEBASE_PROJECT_ID is {wanted}"))
+        .hint(
+            "check the workspace; if the project was made anew, delete LAKEBASE_PROJECT_ID and run `init`",
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! What long work tells while it runs; [`crate::ui::Ui`] turns it into words.
+
+use jiff::Timestamp;
+
+/// A step of the way to a live branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A branch is being made from its parent.
+    Creating {
+        /// Id of the new branch.
+        branch: String,
+        /// Id of the branch that it is a copy of.
+        parent: String,
+    },
+    /// A branch is being deleted.
+    Deleting {
+        /// Its id.
+        branch: String,
+    },
+    /// The branch exists but is not ready yet.
+    Waiting {
+        /// Its id.
+        branch: String,
+    },
+    /// A project is being made.
+    CreatingProject {
+        /// Its id.
+        project: String,
+    },
+    /// A database is being made.
+    CreatingDatabase {
+        /// Its name in PostgreSQL.
+        database: String,
+    },
+    /// Logins that were just handed out are accepted until then.
+    LoginsUntil(Timestamp),
+}

@@ -1,0 +1,150 @@
+//! The one window to the terminal: data to stdout, everything else to stderr, colour only where it is seen.
+
+use std::io::{IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp, Zoned};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::event::Event;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default();
+const STRONG: Style = Style::new().bold();
+
+/// The handles that a command writes to.
+pub struct Ui {
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    /// A spinner needs a terminal; elsewhere each event is a line.
+    spinner: Option<indicatif::ProgressBar>,
+    terminal: bool,
+}
+
+impl Ui {
+    /// The process's own stdout and stderr.
+    pub fn of_process() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self::new(Box::new(anstream::stdout()), Box::new(anstream::stderr()), terminal)
+    }
+
+    /// Any two handles; `terminal` says whether moving progress makes sense on `err`.
+    pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
+        Self { out, err, spinner: None, terminal }
+    }
+
+    /// The two handles themselves, for a room that writes its own text.
+    pub fn handles(&mut self) -> (&mut dyn Write, &mut dyn Write) {
+        (&mut *self.out, &mut *self.err)
+    }
+
+    /// A line of data. A reader that went away is no failure of ours.
+    pub fn data(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{line}");
+    }
+
+    /// One JSON document as data.
+    pub fn json(&mut self, value: &Value) {
+        self.data(&format!("{value:#}"));
+    }
+
+    /// A line about what was done.
+    pub fn note(&mut self, line: &str) {
+        self.rest();
+        let _ = writeln!(self.err, "{}", visible(line));
+    }
+
+    /// Something the user may want to act on.
+    pub fn warn(&mut self, line: &str) {
+        self.rest();
+        let _ = writeln!(self.err, "{WARNING}warning:{WARNING:#} {}", visible(line));
+    }
+
+    /// A failure: what, why, what to do.
+    pub fn error(&mut self, error: &Error) {
+        self.rest();
+        let mut line = |style: Style, label: &str, text: &str| {
+            let _ = writeln!(self.err, "{style}{label}:{style:#} {}", visible(text));
+        };
+        line(ERROR, "error", &error.message);
+        error.causes.iter().for_each(|cause| line(STRONG, "caused by", cause));
+        error.hints.iter().for_each(|hint| line(HINT, "hint", hint));
+    }
+
+    /// Progress of long work.
+    pub fn event(&mut self, event: &Event) {
+        let text = match event {
+            Event::Creating { branch, parent } => format!("Creating branch {branch} from {parent}"),
+            Event::Deleting { branch } => format!("Deleting branch {branch}"),
+            Event::Waiting { branch } => format!("Waiting for branch {branch}"),
+            Event::CreatingProject { project } => format!("Creating project {project}"),
+            Event::CreatingDatabase { database } => format!("Creating database {database}"),
+            Event::LoginsUntil(_) => return,
+        };
+        if !self.terminal {
+            return self.note(&text);
+        }
+        self.rest();
+        let spinner = indicatif::ProgressBar::new_spinner().with_message(visible(&text));
+        spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+        self.spinner = Some(spinner);
+    }
+
+    /// Ends the moving progress, if there is any.
+    pub fn rest(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+/// The text with control characters made visible, so that a name from git or the API can't drive the
+/// terminal. Line breaks stay.
+pub fn visible(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+/// A duration in its largest one or two units: `3 s`, `12 min`, `5 h`, `2 d 3 h`.
+pub fn duration(span: SignedDuration) -> String {
+    let seconds = span.as_secs().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) if hours < 10 && minutes % 60 > 0 => format!("{hours} h {} min", minutes % 60),
+        (0, ..) => format!("{hours} h"),
+        _ if hours % 24 > 0 => format!("{days} d {} h", hours % 24),
+        _ => format!("{days} d"),
+    }
+}
+
+/// A moment on the local clock: the time of today, else date and time.
+pub fn clock(at: Timestamp) -> String {
+    let zoned = at.to_zoned(jiff::tz::TimeZone::system());
+    let today = Zoned::now().date() == zoned.date();
+    zoned.strftime(if today { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_from_outside_are_made_visible() {
+        assert_eq!(visible("a\u{1b}[31mb\u{7}\tc\nd"), "a\\u{1b}[31mb\\u{7}\tc\nd");
+    }
+
+    #[test]
+    fn durations_read_in_one_or_two_units() {
+        let read = |seconds| duration(SignedDuration::from_secs(seconds));
+        assert_eq!(read(-5), "0 s");
+        assert_eq!(read(59), "59 s");
+        assert_eq!(read(3599), "59 min");
+        assert_eq!(read(3660), "1 h 1 min");
+        assert_eq!(read(86_399), "23 h");
+        assert_eq!(read(90_000), "1 d 1 h");
+    }
+}

@@ -1,0 +1,168 @@
+//! `cargo lakebase`: init, status, env, run, psql, destroy, on the embedded Lakebase.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use e2e::{Lab, Project, Ran};
+use serde_json::Value;
+
+const CONFIG: &str = "# Where production is.\nLAKEBASE_PROJECT_NAME=shop # the shop\n\nexport LAKEBASE_PROFILE='embedded'\nLAKEBASE_DATABASE=shop_db\n# End.\n";
+
+fn project(lab: &Lab) -> Project<'_> {
+    let project = lab.project("shop", &[("lakebase.config", CONFIG), (".gitignore", ".env.lakebase\n")]);
+    project.cargo("init").ok();
+    project
+}
+
+#[test]
+fn init_makes_what_is_missing_and_a_second_run_changes_nothing() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    let written = project.read("lakebase.config");
+    let id = written.lines().find_map(|line| line.strip_prefix("LAKEBASE_PROJECT_ID=")).unwrap();
+    assert_eq!(written.replace(&format!("LAKEBASE_PROJECT_ID={id}\n"), ""), CONFIG);
+    assert_eq!(project.production_sql("SELECT current_database()"), "shop_db");
+    project.cargo("init").ok();
+    assert_eq!(project.read("lakebase.config"), written);
+    // Another project under the same id is noticed, by every command.
+    project.write("lakebase.config", &written.replace(id, "somebody-elses"));
+    project.cargo("init").fails(70, &["somebody-elses"]);
+    project.cargo("env").fails(70, &["somebody-elses"]);
+}
+
+#[test]
+fn init_without_a_file_makes_one_after_the_folder() {
+    let lab = Lab::with_embedded();
+    let project = lab.project("My Shop", &[("README.md", "")]);
+    project.cargo("init --profile embedded").ok();
+    let written = project.read("lakebase.config");
+    assert!(written.contains("LAKEBASE_PROJECT_NAME=my-shop\nLAKEBASE_PROFILE=embedded\n"), "{written}");
+    assert_eq!(project.production_sql("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cargo_project_keeps_its_configuration_in_its_manifest() {
+    let lab = Lab::with_embedded();
+    let manifest = "[package]\nname = \"shop\" # ours\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[package.metadata.lakebase]\n# Where production is.\nproject-name = \"shop\"\nprofile = \"embedded\" # offline\n\n[dependencies]\n";
+    let project = lab.project("shop", &[("Cargo.toml", manifest), ("src/lib.rs", "")]);
+    project.cargo("init").ok();
+    let written = project.read("Cargo.toml");
+    let id = written.lines().find(|line| line.starts_with("project-id = ")).unwrap();
+    assert_eq!(written.replace(&format!("{id}\n"), ""), manifest);
+    assert!(!project.folder.join("lakebase.config").exists());
+    assert_eq!(project.sql("SELECT 1"), "1");
+    project.cargo("init").ok();
+    assert_eq!(project.read("Cargo.toml"), written);
+}
+
+#[test]
+fn the_pages_of_a_branchs_life() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.production_sql("CREATE TABLE orders AS SELECT generate_series(1, 1000) AS id");
+
+    // Before: status looks and makes nothing.
+    assert!(!project.has_branch());
+    let before = project.cargo("status").ok();
+    assert!(before.stdout.contains("not made yet"), "{before:#?}");
+
+    // A command gets the branch in its environment and gives its own exit code.
+    let ran = project.run(
+        "cargo",
+        ["lakebase", "run", "--", "sh", "-c", "psql -XAtqc 'DELETE FROM orders RETURNING 1' \"$DATABASE_URL\" | wc -l; echo $DB_SOURCE $LAKEBASE_BRANCH_PATH; exit 7"],
+    );
+    let id = project.branch_id();
+    assert_eq!(ran.code, Some(7), "{ran:#?}");
+    assert_eq!(ran.stdout, format!("1000\nlakebase/{id} projects/shop/branches/{id}\n"));
+    assert_eq!(project.production_sql("SELECT count(*) FROM orders"), "1000");
+
+    // Each use extends its life.
+    let expires = |project: &Project<'_>| project.status()["branch"]["expires"].as_str().unwrap().to_owned();
+    let short = expires(&project);
+    project.cargo("env --ttl 48h").ok();
+    assert!(expires(&project) > short);
+
+    // Every form of `env` opens the database.
+    let shell = project.cargo("env --format shell").ok().stdout;
+    let script = format!("{shell}\npsql -XAtqc 'SELECT count(*) FROM orders'");
+    assert_eq!(project.run("sh", ["-c", &script]).ok().stdout, "0\n");
+    let json: Value = serde_json::from_str(&project.cargo("env --format json").ok().stdout).unwrap();
+    assert_eq!(json["PGDATABASE"], "shop_db");
+    assert!(json["DATABASE_URL"].as_str().unwrap().contains("%40"), "the identity's @ is escaped");
+
+    // And destroy ends it, with the file.
+    project.cargo("env --write").ok();
+    let file = project.folder.join(".env.lakebase");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    project.cargo("destroy").ok();
+    assert!(!file.exists() && !project.has_branch());
+    assert_eq!(project.production_sql("SELECT count(*) FROM orders"), "1000");
+}
+
+#[test]
+fn a_login_is_not_written_where_git_would_commit_it() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.write(".gitignore", "");
+    project.cargo("env --write").fails(84, &["git would commit it", ".gitignore"]);
+    assert!(!project.folder.join(".env.lakebase").exists());
+}
+
+#[test]
+fn destroy_deletes_the_branch_of_this_git_branch_whatever_a_file_says() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.production_sql("CREATE TABLE orders (id int)");
+    project.cargo("env").ok();
+    let first = project.branch_id();
+
+    // Given files that name production and a colleague's branch in every way there is.
+    project.switch("other");
+    project.write(".env.lakebase", "# Written by lakebase; holds a short-lived login. Do not commit.\nLAKEBASE_BRANCH_PATH='projects/shop/branches/production'\n");
+    project.write(".env", "LAKEBASE_BRANCH_PATH=projects/shop/branches/production\n");
+    let mut command = project.command("cargo", ["lakebase", "destroy", "--parent-branch", &first]);
+    command
+        .env("LAKEBASE_BRANCH_PATH", "projects/shop/branches/production")
+        .env("DB_SOURCE", "lakebase/production")
+        .env("LAKEBASE_BRANCH_ID", "production");
+
+    // When this branch is destroyed, then there is nothing to delete.
+    let ran = Ran::of(&mut command).ok();
+    assert!(ran.stderr.contains("There was no branch dev-ada-lovelace-other-"), "{ran:#?}");
+    assert_eq!(project.production_sql("SELECT count(*) FROM orders"), "0");
+    project.switch("main");
+    assert!(project.has_branch());
+    // And no argument names a branch.
+    project.cargo("destroy production").fails(64, &["production"]);
+    project.cargo("destroy --project-name ../shop").fails(70, &["project-name"]);
+}
+
+#[test]
+fn no_secret_shows_where_none_is_asked_for() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    let token = lab.token();
+    assert!(token.len() > 16);
+    let json: Value = serde_json::from_str(&project.cargo("env --format json").ok().stdout).unwrap();
+    let login = json["PGPASSWORD"].as_str().unwrap().to_owned();
+    let mut seen = String::new();
+    for line in ["status", "status --json", "init", "destroy", "embedded status", "embedded logs"] {
+        seen += &project.cargo(line).ok().all();
+    }
+    seen += &project.cargo("psql -- -c nonsense").all();
+    for secret in [&token, &login] {
+        assert!(!seen.contains(secret.as_str()), "{seen}");
+    }
+}
+
+#[test]
+fn aliases_are_for_the_shell() {
+    let lab = Lab::new();
+    let printed = lab.run("cargo-lakebase", ["aliases", "sh"]).ok().stdout;
+    let script = format!(
+        "{printed}\nalias dev-lakebase refresh-token lakebase-init dev-local dev-down dev-destroy dev-status"
+    );
+    let known = lab.run("sh", ["-c", &script]).ok().stdout;
+    assert!(known.contains("docker compose lakebase up -d") && known.contains("cargo lakebase env --write"));
+    assert!(lab.run("cargo-lakebase", ["aliases", "fish"]).ok().stdout.contains("alias dev-down '"));
+}

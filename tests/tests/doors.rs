@@ -1,0 +1,147 @@
+//! Four front doors lead to the same program, and a plain `docker compose` is as it was.
+
+use std::fs;
+
+use e2e::{Lab, Project, Ran};
+use serde_json::Value;
+
+const COMPOSE: &str = "services:
+  postgres:
+    image: postgres:17
+    volumes: [pgdata:/var/lib/postgresql/data]
+  app:
+    image: app
+    depends_on: [postgres]
+    environment:
+      DATABASE_URL: postgresql://u:p@postgres/d
+volumes:
+  pgdata:
+";
+const CONFIG: &str = "LAKEBASE_PROJECT_NAME=shop\nLAKEBASE_PROFILE=embedded\n";
+
+fn project(lab: &Lab) -> Project<'_> {
+    lab.project("shop", &[("compose.yaml", COMPOSE), ("lakebase.config", CONFIG)])
+}
+
+#[test]
+fn every_door_changes_the_model_in_the_same_way() {
+    let lab = Lab::new();
+    let project = project(&lab);
+    let model = |ran: Ran| -> Value { serde_json::from_str(&ran.ok().stdout).unwrap() };
+    let as_typed = model(project.compose("lakebase config --format json"));
+    assert_eq!(as_typed["services"].as_object().unwrap().keys().collect::<Vec<_>>(), ["app"]);
+    let app = &as_typed["services"]["app"];
+    assert_eq!(app["depends_on"], Value::Null);
+    assert_eq!(app["environment"]["DATABASE_URL"], "****");
+    assert_eq!(as_typed.get("volumes"), None);
+    for ran in [
+        project.run("docker", ["lakebase", "config", "--format", "json"]),
+        project.run("docker-compose-lakebase", ["config", "--format", "json"]),
+        project.run("docker", ["compose", "-f", "compose.yaml", "lakebase", "config", "--format", "json"]),
+        project
+            .run("docker", ["--debug", "compose", "--profile=x", "lakebase", "config", "--format", "json"]),
+    ] {
+        let line = ran.line.clone();
+        assert_eq!(model(ran)["services"], as_typed["services"], "{line}");
+    }
+    let status = project.run("cargo", ["lakebase", "--help"]).ok();
+    assert!(status.stdout.contains("embedded"), "{status:#?}");
+}
+
+#[test]
+fn the_users_files_are_not_touched_and_the_change_ignores_itself() {
+    let lab = Lab::new();
+    let project = project(&lab);
+    project.lakebase("config").ok();
+    assert_eq!(project.run("git", ["status", "--porcelain"]).ok().stdout, "");
+    let file = fs::read_dir(project.folder.join(".lakebase")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "yaml")).unwrap();
+    // Replayed by another tool, without our variables, the files still load.
+    let replayed =
+        project.run("docker", ["compose", "-f", "compose.yaml", "-f", file.to_str().unwrap(), "config"]);
+    assert!(replayed.ok().stdout.contains("run-docker-compose-lakebase-up"));
+}
+
+#[test]
+fn the_default_files_are_those_that_compose_finds() {
+    let lab = Lab::new();
+    let project = project(&lab);
+    project.write("compose.override.yml", "services:\n  app:\n    labels: {from: override}\n");
+    project.write("deploy/other.yaml", "services:\n  app:\n    labels: {from: other}\n");
+    project.write("sub/.keep", "");
+    let label = |ran: Ran| -> Value {
+        let model: Value = serde_json::from_str(&ran.ok().stdout).unwrap();
+        model["services"]["app"]["labels"]["from"].clone()
+    };
+    for (folder, dotenv) in [(".", ""), ("sub", ""), (".", "COMPOSE_FILE=compose.yaml:deploy/other.yaml\n")] {
+        project.write(".env", dotenv);
+        let run = |words: &[&str]| {
+            let mut command = project.command("docker", words);
+            Ran::of(command.current_dir(project.folder.join(folder)))
+        };
+        let plain = label(run(&["compose", "config", "--format", "json"]));
+        let ours = label(run(&["compose", "lakebase", "config", "--format", "json"]));
+        assert_eq!(ours, plain, "{folder} {dotenv}");
+    }
+}
+
+/// A plain call as it is without our front door in the way.
+fn straight(lab: &Lab, project: &Project<'_>, line: &str) -> Ran {
+    fs::rename(lab.path("doors"), lab.path("away")).unwrap();
+    let ran = project.compose(line);
+    fs::rename(lab.path("away"), lab.path("doors")).unwrap();
+    ran
+}
+
+#[test]
+fn plain_compose_is_as_before_whatever_becomes_of_our_programs() {
+    let lab = Lab::new();
+    let project = project(&lab);
+    let lines = ["version", "config", "ps", "lakebase", "up --nonsense", "-f gone.yaml ps", "--help"];
+    let straight: Vec<Ran> = lines.map(|line| straight(&lab, &project, line)).into();
+    let same = |except: &str| {
+        for (line, straight) in lines.iter().zip(&straight) {
+            if *line == except {
+                continue;
+            }
+            let ours = project.compose(line);
+            assert_eq!(
+                (ours.code, &ours.stdout, &ours.stderr),
+                (straight.code, &straight.stdout, &straight.stderr),
+                "{line}"
+            );
+        }
+    };
+    // All is well: every call but ours.
+    same("lakebase");
+    // The program behind the door is gone: then even that call is Compose's.
+    for name in ["bin/docker-compose-lakebase", "docker/cli-plugins/docker-lakebase"] {
+        fs::rename(lab.path(name), lab.path("gone")).unwrap();
+        fs::remove_file(lab.path("gone")).unwrap();
+    }
+    same("");
+    // It is broken.
+    fs::write(lab.path("docker/cli-plugins/docker-lakebase"), "not a program").unwrap();
+    same("");
+    // The door itself is gone.
+    fs::remove_file(lab.path("doors/docker-compose")).unwrap();
+    same("");
+}
+
+#[test]
+fn the_door_can_be_turned_off() {
+    let lab = Lab::new();
+    let project = project(&lab);
+    let off =
+        Ran::of(project.command("docker", ["compose", "lakebase", "config"]).env("LAKEBASE_SHIM", "off"));
+    assert_ne!(off.code, Some(0), "{off:#?}");
+    assert!(!project.folder.join(".lakebase").exists());
+}
+
+#[test]
+fn docker_info_does_not_complain() {
+    let lab = Lab::new();
+    let info = lab.run("docker", ["info"]);
+    assert!(!info.all().contains("WARNING: Plugin"), "{info:#?}");
+    assert!(info.all().contains("lakebase:"), "{info:#?}");
+}
