@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let mut ui = Ui::of_process();
-    match settle(cli.command, env, &mut ui) {
+    match settle(cli.command, &env, &mut ui) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn settle(command: Face, env: Env, ui: &mut Ui) -> Result<()> {
+fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<()> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
     if let Face::Embedded(command) = command {
         let (out, err) = ui.handles();
@@ -66,7 +66,7 @@ fn settle(command: Face, env: Env, ui: &mut Ui) -> Result<()> {
         Ok((found.host, Secret::new(found.token)))
     };
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
-    let mut world = World { env: env.clone(), cwd, embedded: &embedded, ui };
+    let mut world = World { env, cwd, embedded: &embedded, ui };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

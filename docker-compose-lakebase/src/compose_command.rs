@@ -29,8 +29,8 @@ struct Changed {
 /// # Errors
 /// Those of git, configuration, credentials, Docker, Compose, the API and the model.
 pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Infallible> {
-    let real = Real::find(call, &world.env)?;
-    let files = files::find(&call.choice(), &world.env, &world.cwd)?;
+    let real = Real::find(call, world.env)?;
+    let files = files::find(&call.choice(), world.env, &world.cwd)?;
     if !call.creates() {
         let host_side = is_host_side(world);
         let (changed, _) = change(real, call, files, host_side, world, async { Ok(()) }).await?;
@@ -77,11 +77,11 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
 /// # Errors
 /// As for [`run`].
 pub async fn down(call: &Call, world: &mut World<'_>) -> Result<()> {
-    let files = match files::find(&call.choice(), &world.env, &world.cwd) {
+    let files = match files::find(&call.choice(), world.env, &world.cwd) {
         Err(_) if call.choice().files.is_empty() => return Ok(()),
         found => found?,
     };
-    let real = Real::find(call, &world.env)?;
+    let real = Real::find(call, world.env)?;
     let host_side = is_host_side(world);
     let (changed, _) = change(real, call, files, host_side, world, async { Ok(()) }).await?;
     for container in changed.leftovers().await? {
@@ -112,7 +112,7 @@ async fn change<T>(
         world.ui.warn(&format!("an inactive profile of the Compose file is broken and was left out: {why}"));
     }
     let model = Model::parse(&json)?;
-    let settings = Project::load(SettingArgs::default(), &world.env, &world.cwd)?.settings;
+    let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
     let database = database::find(&model, settings.text(Key::DatabaseService))?.to_owned();
     let path = files::override_path(&files, &model.name, &world.cwd);
     files::write_override(&path, &overlay::text(&model, &database, host_side)?)?;
@@ -154,8 +154,8 @@ fn masked() -> [(&'static str, Secret); 3] {
 
 /// Whether the branch listens on this machine, as far as that can be known without asking anybody.
 fn is_host_side(world: &World<'_>) -> bool {
-    let Ok(project) = Project::load(SettingArgs::default(), &world.env, &world.cwd) else { return false };
+    let Ok(project) = Project::load(SettingArgs::default(), world.env, &world.cwd) else { return false };
     let unknown = || Err(Error::new(lakebase::error::Kind::EmbeddedStopped, "not asked"));
     project.settings.text(Key::Profile) == Some(EMBEDDED)
-        || Auth::resolve(&project.settings, &world.env, &unknown).is_ok_and(|auth| auth.is_loopback())
+        || Auth::resolve(&project.settings, world.env, &unknown).is_ok_and(|auth| auth.is_loopback())
 }

@@ -87,7 +87,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
         None => {}
     }
     if !commands::Command::NAMES.contains(&call.name()) && !OWN.contains(&call.name()) {
-        return with_world(env, ui, async |world| {
+        return with_world(&env, ui, async |world| {
             let Err(error) = compose_command::run(&call, world).await;
             Err(error)
         });
@@ -117,7 +117,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             lakebase_embedded::cli::run(command, &lookup, out, err)?;
         }
         Own::Common(command) => {
-            return with_world(env, ui, async |world| {
+            return with_world(&env, ui, async |world| {
                 if let commands::Command::Destroy(_) = &command {
                     compose_command::down(&call, world).await?;
                 }
@@ -129,14 +129,14 @@ fn settle(ui: &mut Ui) -> Result<u8> {
 }
 
 /// Runs `work` until it ends or Docker goes away.
-fn with_world(env: Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> Result<u8>) -> Result<u8> {
+fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> Result<u8>) -> Result<u8> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
     let embedded = || {
         let found = lakebase_embedded::discover(&lookup)?;
         Ok((found.host, Secret::new(found.token)))
     };
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
-    let mut world = World { env: env.clone(), cwd, embedded: &embedded, ui };
+    let mut world = World { env, cwd, embedded: &embedded, ui };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -144,7 +144,7 @@ fn with_world(env: Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> R
     runtime.block_on(async {
         tokio::select! {
             ended = work(&mut world) => ended,
-            error = interrupt::by_docker(&env) => Err(error),
+            error = interrupt::by_docker(env) => Err(error),
         }
     })
 }

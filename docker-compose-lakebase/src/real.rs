@@ -98,7 +98,9 @@ impl Real {
         if chosen.status.success() {
             return Ok((chosen.stdout, Some(why(&all))));
         }
-        Err(Error::new(Kind::NoModel, "Compose refuses the project").because_of(why(&chosen)))
+        Err(Error::new(Kind::NoModel, "Compose refuses the project")
+            .because_of(why(&chosen))
+            .hint("correct the Compose file; `docker compose config` says the same"))
     }
 
     /// Becomes Compose. Returns only when that failed.

@@ -1,8 +1,6 @@
 //! What the end-to-end tests stand on: a lab with a home of its own, the programs installed in it, the embedded
 //! Lakebase, and projects with their own git identity. Everything that a lab started ends with it.
 
-#![expect(clippy::unwrap_used, reason = "a lab that can't be built is a failed test")]
-
 mod http;
 mod output;
 mod project;

@@ -18,7 +18,9 @@ pub struct Ran {
 impl Ran {
     /// Runs the command to its end, without standard input.
     pub fn of(command: &mut Command) -> Self {
-        let line = format!("{command:?}");
+        // Not the variables: one of them may be a token.
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{line}: {error}"));
         Self {
             line,

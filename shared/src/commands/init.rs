@@ -27,14 +27,14 @@ pub struct Args {
 /// # Errors
 /// Those of configuration and credentials, the API's own, and [`Kind::Io`].
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
-    let project = Project::load(args.settings, &world.env, &world.cwd)?;
+    let project = Project::load(args.settings, world.env, &world.cwd)?;
     let settings = &project.settings;
     let root = identity::worktree_root(&world.cwd)?;
     let id = match settings.text(Key::ProjectName) {
         Some(_) => settings.project()?,
         None => name_of(&world.cwd)?,
     };
-    let auth = Auth::resolve(settings, &world.env, world.embedded)?;
+    let auth = Auth::resolve(settings, world.env, world.embedded)?;
     let client = Client::new(auth).await?;
     let parent = BranchPath { project: id.clone(), branch: settings.parent_branch()? };
     let until = Deadline::after(WITHIN);

@@ -19,7 +19,7 @@ use crate::ui::{self, Ui};
 /// The world of one call.
 pub struct World<'a> {
     /// The environment.
-    pub env: Env,
+    pub env: &'a Env,
     /// The folder of the call.
     pub cwd: PathBuf,
     /// Finds the running embedded Lakebase.
@@ -165,7 +165,7 @@ impl Session {
     /// Those of the configuration, git and credentials.
     pub fn open(flags: SettingArgs, world: &World<'_>) -> Result<Self> {
         let identity = GitIdentity::discover(&world.cwd)?;
-        let project = Project::load(flags, &world.env, &world.cwd)?;
+        let project = Project::load(flags, world.env, &world.cwd)?;
         let settings = &project.settings;
         let id = BranchId::of(&identity);
         let project_id = settings.project()?;
@@ -175,7 +175,7 @@ impl Session {
             project_uid: settings.text(Key::ProjectId).map(str::to_owned),
             ttl: settings.ttl()?,
         };
-        let auth = Auth::resolve(settings, &world.env, world.embedded)?;
+        let auth = Auth::resolve(settings, world.env, world.embedded)?;
         Ok(Self { project, identity, id, target, auth })
     }
 
