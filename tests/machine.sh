@@ -118,7 +118,7 @@ missing_parts() {
 
 machine_check() {
   local part missing
-  missing=$(missing_parts "$@")
+  missing=$(missing_parts "$@") || return
   for part in $missing; do printf 'missing: %s\n' "$(advice "$part")"; done
   [[ -z $missing ]]
 }
@@ -241,7 +241,7 @@ install_debootstrap() { apt_install debootstrap; }
 
 machine_install() {
   local part missing
-  missing=$(missing_parts "$@")
+  missing=$(missing_parts "$@") || return
   [[ -n $missing ]] || return 0
   can_install || { machine_check "$@" >&2; return 1; }
   logged as_root apt-get -q update || return
