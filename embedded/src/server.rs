@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -48,6 +49,7 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     let installations = installation::find(bin.as_deref(), env)?;
     let addresses = addresses(env)?;
     let port = port(options, env, &state)?;
+    let skew = skew(env)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -56,6 +58,7 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
         let listener = listen(port).await?;
         let port = listener.local_addr().doing(|| "can't read the port of the HTTP API".to_owned())?.port();
         let app = Inner::new(home.clone(), state, tokens, log, installations, account, port);
+        app.clock.set_skew(skew);
         app.update(|state| {
             state.api_port = Some(port);
             Ok::<(), Error>(())
@@ -138,6 +141,18 @@ fn port(options: &Options, env: Lookup<'_>, state: &State) -> Result<u16> {
         }),
         None => Ok(state.api_port.unwrap_or(DEFAULT_PORT)),
     }
+}
+
+fn skew(env: Lookup<'_>) -> Result<SignedDuration> {
+    let Some(text) = env(env_vars::CLOCK_SKEW).filter(|text| !text.is_empty()) else {
+        return Ok(SignedDuration::ZERO);
+    };
+    text.parse().map(SignedDuration::from_secs).map_err(|_| {
+        Error::new(
+            ErrorKind::Refused,
+            format!("`{}` is not a number of seconds: `{text}`", env_vars::CLOCK_SKEW),
+        )
+    })
 }
 
 fn addresses(env: Lookup<'_>) -> Result<Option<Vec<IpAddr>>> {
