@@ -1,6 +1,7 @@
 //! A server of its own for each test: started as a user would, ended when the test ends, however it ends.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
+#![allow(clippy::needless_pass_by_value, reason = "bodies are written where they are used")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
