@@ -17,12 +17,12 @@ Builds the programs and installs them for this user; needs Rust and a C compiler
   --uninstall  remove what was installed, and the demo's containers; packages of the system stay
   --purge      with --uninstall: the embedded Lakebase's data too
 
-CARGO_HOME, DOCKER_CONFIG, XDG_DATA_HOME  where things go, instead of ~/.cargo, ~/.docker, ~/.local/share
+CARGO_INSTALL_ROOT, DOCKER_CONFIG, XDG_DATA_HOME  where things go, instead of ~/.cargo, ~/.docker, ~/.local/share
 LAKEBASE_CACHE                            folder for logs and downloads, instead of ~/.cache/lakebase
 HELP
 }
 
-bin=${CARGO_HOME:-$HOME/.cargo}/bin
+bin=${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/bin
 docker_config=${DOCKER_CONFIG:-$HOME/.docker}
 data=${XDG_DATA_HOME:-$HOME/.local/share}/lakebase
 # What was installed, a line each: kind, path, detail; tabs between. Written before the thing itself.
@@ -79,6 +79,10 @@ put_link() {
 # ---- Install --------------------------------------------------------------------------------------------------------
 
 build() {
+  local path
+  for path in "$bin"/{cargo-lakebase,docker-compose-lakebase} "$docker_config/cli-plugins/docker-lakebase" "$data/cli-plugins/docker-compose"; do
+    refuse_foreign "$path"
+  done
   has cargo || die "cargo is missing: install Rust with rustup (rustup.rs)"
   machine_check cc >&2 || exit 1
   step "Building (some minutes the first time; what cargo says is in $LAKEBASE_LOG)"
@@ -89,9 +93,6 @@ install_programs() {
   local target shim=$data/cli-plugins
   target=$(cd "$here" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
   step "Installing into $bin"
-  for name in "$bin/cargo-lakebase" "$bin/docker-compose-lakebase" "$docker_config/cli-plugins/docker-lakebase" "$shim/docker-compose"; do
-    refuse_foreign "$name"
-  done
   make_folder "$data"
   put_file "$target/cargo-lakebase" "$bin/cargo-lakebase"
   put_file "$target/docker-compose-lakebase" "$bin/docker-compose-lakebase"

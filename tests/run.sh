@@ -1,7 +1,61 @@
 #!/usr/bin/env bash
-# Runs every check of the house once.
+# Runs every check of the house once: form, unit and property tests, and end to end with the real Docker, Compose and
+# PostgreSQL. Installs and starts what the machine lacks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cargo fmt --all -- --check
-cargo clippy --workspace --all-targets -- -D warnings
-cargo test --workspace
+
+help() {
+  cat <<'HELP'
+Usage: tests/run.sh [--help] [NAME]
+
+  NAME     only the tests whose name contains this, without the checks of form
+
+What the machine lacks is installed from the system's packages (Debian and Ubuntu).
+CARGO_TARGET_DIR keeps what is built outside of the clone; with CI set it goes into LAKEBASE_CACHE.
+HELP
+}
+
+only=''
+case ${1:-} in
+  -h | --help) help && exit ;;
+  -*) help >&2 && exit 64 ;;
+  *) only=${1:-} ;;
+esac
+
+# shellcheck source=tests/machine.sh
+source tests/machine.sh
+has cargo || die "cargo is missing: install Rust with rustup (rustup.rs)"
+machine_install docker engine compose postgres cc git python debootstrap
+machine_start
+# A clone of CI is thrown away; what it built serves the next one.
+if [[ -n ${CI:-} ]]; then export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$LAKEBASE_CACHE/target}; fi
+
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+tests/images/build.sh >"$results"
+set -a
+# shellcheck disable=SC1090
+source "$results"
+set +a
+
+if [[ -z $only ]]; then
+  step "Form"
+  cargo fmt --all -- --check
+  cargo clippy --workspace --all-targets --quiet -- -D warnings
+fi
+step "Building"
+cargo build --workspace --quiet
+
+step "Tests"
+status=0
+cargo test --workspace --no-fail-fast --quiet -- ${only:+"$only"} 2>&1 | tee "$results" || status=1
+read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$results")
+for script in tests/*_test.sh; do
+  [[ $script == *"$only"* ]] || continue
+  step "$script"
+  if "$script"; then passed=$((passed + 1)); else failed=$((failed + 1)) status=1; fi
+done
+
+((passed + failed > 0)) || die "no test is called \`$only\`"
+printf '\n%s passed, %s failed\n' "$passed" "$failed"
+exit "$status"
