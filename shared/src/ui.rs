@@ -107,17 +107,15 @@ pub fn visible(text: &str) -> String {
     text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
-/// A duration in its largest one or two units: `3 s`, `12 min`, `5 h`, `2 d 3 h`.
+/// A duration in the unit that fits it, rounded: `3 s`, `12 min`, `36 h`, `3 d`.
 pub fn duration(span: SignedDuration) -> String {
     let seconds = span.as_secs().max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, ..) if hours < 10 && minutes % 60 > 0 => format!("{hours} h {} min", minutes % 60),
-        (0, ..) => format!("{hours} h"),
-        _ if hours % 24 > 0 => format!("{days} d {} h", hours % 24),
-        _ => format!("{days} d"),
+    let rounded = |unit: i64| (seconds + unit / 2) / unit;
+    match (rounded(60), rounded(3600)) {
+        _ if seconds < 60 => format!("{seconds} s"),
+        (minutes, _) if minutes < 120 => format!("{minutes} min"),
+        (_, hours) if hours < 48 => format!("{hours} h"),
+        _ => format!("{} d", rounded(86_400)),
     }
 }
 
@@ -138,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_in_one_or_two_units() {
+    fn durations_are_rounded_to_the_unit_that_fits() {
         let read = |seconds| duration(SignedDuration::from_secs(seconds));
         assert_eq!(read(-5), "0 s");
         assert_eq!(read(59), "59 s");
-        assert_eq!(read(3599), "59 min");
-        assert_eq!(read(3660), "1 h 1 min");
-        assert_eq!(read(86_399), "23 h");
-        assert_eq!(read(90_000), "1 d 1 h");
+        assert_eq!(read(3599), "60 min");
+        assert_eq!(read(7200), "2 h");
+        assert_eq!(read(86_399), "24 h");
+        assert_eq!(read(7 * 86_400 - 1), "7 d");
     }
 }

@@ -22,7 +22,7 @@ fn a_branch_carries_productions_rows_and_keeps_its_changes_to_itself() {
     // Then it says so, and serves production's tasks from a branch named after git's user and branch.
     let id = project.branch_id();
     assert!(id.starts_with("dev-ada-lovelace-main-"), "{id}");
-    assert!(up.stderr.contains(&format!("Branch {id}: forked from production now")), "{up:#?}");
+    assert!(up.stderr.contains(&format!("Branch {id}: just forked from production")), "{up:#?}");
     let info = project.get("/api/info");
     assert_eq!(info["db_source"], format!("lakebase/{id}"));
     assert_eq!(project.get("/api/tasks")["total"], rows);

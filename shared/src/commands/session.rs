@@ -219,7 +219,7 @@ impl Session {
     fn summary(&self, live: &Live) -> String {
         let now = jiff::Timestamp::now();
         let age = match live.branch.forked {
-            _ if live.created => format!("forked from {} now", self.target.parent.branch),
+            _ if live.created => format!("just forked from {}", self.target.parent.branch),
             Some(at) => {
                 format!(
                     "forked from {} {} ago",
@@ -234,7 +234,7 @@ impl Session {
             |at| format!("expires in {}", ui::duration(at.duration_since(now))),
         );
         let logins = ui::clock(live.credential.expires);
-        format!("Branch {}: {age}, {life}, new logins until {logins}", self.id)
+        format!("Branch {}: {age}, {life}, logins until {logins}", self.id)
     }
 
     /// The login to the configured database.
