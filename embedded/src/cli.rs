@@ -1,5 +1,7 @@
 //! The commands `embedded start|stop|status|env|logs|reset`, for whichever program offers them.
 
+mod status;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::discover;
 use crate::env_vars;
@@ -18,7 +19,6 @@ use crate::error::{Error, ErrorKind, IoContext, Result};
 use crate::home::{Home, Lookup, Running, replace_file};
 use crate::postgres::{Stop, postmaster, signal_stop};
 use crate::server::{self, Options};
-use crate::state::{Phase, State};
 
 /// How often a starting or stopping server is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -92,7 +92,7 @@ pub fn run(command: Command, env: Lookup<'_>, out: &mut dyn Write, err: &mut dyn
     match command {
         Command::Start(args) => start(&home, &args, err),
         Command::Stop => stop(&home, err),
-        Command::Status { json } => status(&home, json, out),
+        Command::Status { json } => status::print(&home, json, out),
         Command::Env => print_env(env, out),
         Command::Logs { follow } => logs(&home, follow, out),
         Command::Reset { yes } => reset(&home, yes, err),
@@ -259,57 +259,6 @@ fn bring_down(home: &Home) -> Result<bool> {
     }
     let _ = fs::remove_file(home.running_file());
     Ok(ran)
-}
-
-fn status(home: &Home, json: bool, out: &mut dyn Write) -> Result<()> {
-    let running = home.running();
-    let state = State::load(home)?;
-    let mut branches = Vec::new();
-    for (project, branch) in state.branches() {
-        let up = postmaster(&home.branch_folder(&branch.uid).join("data")).is_some();
-        let phase = match (&branch.deleted, branch.phase) {
-            (Some(_), _) => "DELETED",
-            (None, Phase::Init) => "INIT",
-            (None, Phase::Ready) => "READY",
-        };
-        let ports: Vec<u16> = branch.endpoints.iter().map(|endpoint| endpoint.port).collect();
-        branches.push(json!({
-            "project": project.id, "branch": branch.id, "state": phase, "postgres_running": up, "ports": ports,
-            "expire_time": branch.expires.map(|time| time.to_string()), "bytes": branch.size,
-        }));
-    }
-    if json {
-        let report = json!({
-            "running": running.is_some(),
-            "pid": running.as_ref().map(|it| it.pid),
-            "host": running.as_ref().map(|it| format!("http://127.0.0.1:{}", it.port)),
-            "home": home.root(),
-            "branches": branches,
-        });
-        return say(out, &format!("{report:#}"));
-    }
-    match running {
-        Some(it) => say(out, &format!("running: http://127.0.0.1:{}, process {}", it.port, it.pid))?,
-        None => say(out, "stopped")?,
-    }
-    say(out, &format!("home: {}", home.root().display()))?;
-    for branch in branches {
-        let text = |name: &str| branch[name].as_str().unwrap_or_default().to_owned();
-        let engine = if branch["postgres_running"] == true { "running" } else { "idle" };
-        let expiry =
-            branch["expire_time"].as_str().map(|time| format!(", expires {time}")).unwrap_or_default();
-        let port = &branch["ports"][0];
-        say(
-            out,
-            &format!(
-                "{}/{}: {}, {engine}, port {port}{expiry}",
-                text("project"),
-                text("branch"),
-                text("state")
-            ),
-        )?;
-    }
-    Ok(())
 }
 
 fn print_env(env: Lookup<'_>, out: &mut dyn Write) -> Result<()> {

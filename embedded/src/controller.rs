@@ -260,11 +260,13 @@ async fn make(app: &App, uid: &str, cancel: &Arc<AtomicBool>) -> Result<Made> {
         let parent = app.awake(&source.uid).await?;
         let control = parent.connect("postgres").await?;
         let slot = format!("lakebase_{}", uid.replace('-', "_"));
-        let begun = Instant::now();
         let taken =
             snapshot::take(&control, project.pg_version, &slot, &parent.data(), &data, app.account, cancel)
                 .await?;
-        app.log.line(&format!("branch {uid}: copied in {} ms", begun.elapsed().as_millis()));
+        let [begin, copy, end] = taken.took.map(|time| time.as_millis());
+        app.log.line(&format!(
+            "branch {uid}: backup begun in {begin} ms, copied in {copy} ms, ended in {end} ms"
+        ));
         position = Some((taken.lsn, app.clock.now()));
     } else {
         postgres.initialise(&data).await?;
@@ -282,12 +284,19 @@ async fn make(app: &App, uid: &str, cancel: &Arc<AtomicBool>) -> Result<Made> {
         catalog::bootstrap(&postgres, project.pg_version, &project.owner).await?;
     }
     let control = postgres.connect("postgres").await?;
-    Ok(Made { position, size: catalog::size(&control.client).await? })
+    let size = catalog::size(&control.client).await?;
+    if branch.source.is_none() {
+        // Nobody waits for this one; the first branch would wait for it, since a backup begins with a checkpoint.
+        tokio::spawn(async move { control.client.batch_execute("CHECKPOINT").await });
+    }
+    Ok(Made { position, size })
 }
 
 /// Stops what runs on a branch's data and deletes them.
 async fn discard(app: &App, postgres: &Postgres, uid: &str) -> Result<()> {
+    let (begun, existed) = (Instant::now(), app.home.branch_folder(uid).exists());
     postgres.stop(Stop::Immediate).await?;
+    let stopped = begun.elapsed();
     let socket = app.home.socket_folder(uid);
     match std::fs::remove_dir_all(&socket) {
         Ok(()) => {}
@@ -296,7 +305,12 @@ async fn discard(app: &App, postgres: &Postgres, uid: &str) -> Result<()> {
             return Err(Error::new(ErrorKind::Io, "can't delete the folder of a socket").because(error));
         }
     }
-    discard_folder(app, uid).await
+    discard_folder(app, uid).await?;
+    if existed {
+        let (stopped, deleted) = (stopped.as_millis(), (begun.elapsed() - stopped).as_millis());
+        app.log.line(&format!("branch {uid}: stopped in {stopped} ms, data deleted in {deleted} ms"));
+    }
+    Ok(())
 }
 
 async fn discard_folder(app: &App, name: &str) -> Result<()> {

@@ -156,10 +156,14 @@ impl Home {
     /// lies in them stays closed.
     pub fn create(&self) -> Result<()> {
         let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+        let is_new = !self.branches().exists();
         for folder in [self.root.clone(), self.branches(), self.sockets()] {
             fs::create_dir_all(&folder).doing(|| format!("can't create `{}`", folder.display()))?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(mode))
                 .doing(|| format!("can't set the mode of `{}`", folder.display()))?;
+        }
+        if is_new && cfg!(target_os = "linux") {
+            spread_out(&self.branches());
         }
         Ok(())
     }
@@ -234,6 +238,16 @@ impl Home {
             other => other,
         }
     }
+}
+
+/// Tells ext4 to put each child of `folder` into a part of the disk of its own (attribute `T`). Otherwise all branches share one
+/// part, and ext4, which does not use the place of a deleted file again for a minute or more, has to step over every
+/// file of the branches deleted just before: copying 1,300 small files then took 1.5 s instead of 0.05 s. Other file
+/// systems know no such attribute, and where the program is missing it is merely slower.
+fn spread_out(folder: &Path) {
+    let quiet = std::process::Stdio::null;
+    let mut chattr = std::process::Command::new("chattr");
+    let _ = chattr.arg("+T").arg(folder).stdin(quiet()).stdout(quiet()).stderr(quiet()).status();
 }
 
 /// Suffix of a branch folder that is still being made.

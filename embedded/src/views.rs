@@ -80,8 +80,6 @@ pub fn branch(project: &Project, branch: &Branch) -> Value {
     status.insert("current_state".into(), current.into());
     if branch.removal.is_some() || project.removal.is_some() {
         status.insert("pending_state".into(), "DELETED".into());
-    } else if branch.phase == Phase::Init {
-        status.insert("pending_state".into(), "READY".into());
     }
     status.insert("default".into(), (project.default_branch == branch.id).into());
     status.insert("is_protected".into(), branch.is_protected.into());
