@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, embedded_command};
 use crate::home::{Home, Lookup};
 use crate::tokens;
 
@@ -28,7 +28,7 @@ pub fn discover(env: Lookup<'_>) -> Result<Workspace> {
     let home = Home::locate(env)?;
     let stopped = || {
         Error::new(ErrorKind::Stopped, "the embedded Lakebase is not running")
-            .hint("start it with `cargo lakebase embedded start`")
+            .hint(format!("start it with {}", embedded_command("start")))
     };
     let running = home.running().ok_or_else(stopped)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, running.port));

@@ -22,8 +22,14 @@ pub enum ErrorKind {
     Io,
     /// PostgreSQL failed to do what was asked.
     Postgres,
-    /// The request is not one that is carried out: an unconfirmed reset, an invalid setting.
+    /// What is asked for contradicts what is there, or what is being done.
     Refused,
+    /// The command line contradicts what runs.
+    Usage,
+    /// A setting has a value that can't be used.
+    Setting,
+    /// Refused to protect something: an unconfirmed reset, another user's server.
+    Guarded,
 }
 
 /// An error with its causes and what to do about it. Never holds a secret.
@@ -86,6 +92,11 @@ impl std::error::Error for Error {
     }
 }
 
+/// A command of the embedded Lakebase as a user types it: by whichever of the two programs is there.
+pub(crate) fn embedded_command(command: &str) -> String {
+    format!("`cargo lakebase embedded {command}` or `docker lakebase embedded {command}`")
+}
+
 /// Adds kind and message to an error of input and output.
 pub(crate) trait IoContext<T> {
     /// Turns the error into one of kind [`ErrorKind::Io`] that says what was being done.
@@ -107,8 +118,10 @@ impl From<Error> for lakebase::error::Error {
             ErrorKind::PortTaken => Kind::PortTaken,
             ErrorKind::NoPostgres => Kind::NoPostgres,
             ErrorKind::Io => Kind::Io,
-            ErrorKind::Refused => Kind::Usage,
-            ErrorKind::Locked | ErrorKind::State | ErrorKind::Postgres => Kind::Embedded,
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Setting => Kind::BadConfig,
+            ErrorKind::Guarded => Kind::Guarded,
+            ErrorKind::Refused | ErrorKind::Locked | ErrorKind::State | ErrorKind::Postgres => Kind::Embedded,
         };
         let mut shown = Self::new(kind, error.message.clone());
         if let Some(cause) = std::error::Error::source(&error) {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -171,17 +171,18 @@ impl Home {
     /// Takes the lock, for whoever is going to change the home. Waits up to `patience` for a shorter holder.
     pub fn lock(&self, patience: Duration) -> Result<Option<HomeLock>> {
         let path = self.lock_file();
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .doing(|| format!("can't open `{}`", path.display()))?;
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600);
+            options.open(&path).doing(|| format!("can't open `{}`", path.display()))
+        };
+        let mut file = open()?;
         let deadline = Instant::now() + patience;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(HomeLock { _file: file })),
+                Ok(()) if is_at(&file, &path) => return Ok(Some(HomeLock { _file: file })),
+                // A reset deleted the file while we waited for it; the lock is another file now.
+                Ok(()) => file = open()?,
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -193,6 +194,40 @@ impl Home {
                 }
             }
         }
+    }
+
+    /// Files of ours beside the folders and the lock, whether or not they are there; those that a crash left half-written, too.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = vec![
+            self.state_file(),
+            self.running_file(),
+            self.failure_file(),
+            self.token_file(),
+            self.signing_key_file(),
+            self.certificate_file(),
+            self.certificate_key_file(),
+            self.log_file(),
+            self.log_file().with_extension("log.1"),
+        ];
+        let entries = fs::read_dir(&self.root).doing(|| format!("can't read `{}`", self.root.display()))?;
+        let beside = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(BESIDE.as_bytes());
+        files.extend(entries.flatten().filter(|entry| beside(&entry.file_name())).map(|entry| entry.path()));
+        Ok(files)
+    }
+
+    /// Deletes what is left once the files are gone: the lock, while it is held, and the folder, unless its user keeps other
+    /// things in it.
+    pub fn vanish(&self, lock: HomeLock) -> Result<()> {
+        let path = self.lock_file();
+        fs::remove_file(&path).doing(|| format!("can't delete `{}`", path.display()))?;
+        drop(lock);
+        // A folder that is not empty stays, and so does one that somebody has just begun to use anew.
+        if fs::remove_dir(&self.root).is_ok()
+            && let Some(parent) = self.root.parent().filter(|parent| parent.ends_with("lakebase"))
+        {
+            let _ = fs::remove_dir(parent);
+        }
+        Ok(())
     }
 
     /// Whether a server holds the lock right now.
@@ -250,6 +285,16 @@ fn spread_out(folder: &Path) {
     let _ = chattr.arg("+T").arg(folder).stdin(quiet()).stdout(quiet()).stderr(quiet()).status();
 }
 
+/// Whether the open `file` is the one at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Beginning of the name of a file that is being written, to replace another.
+const BESIDE: &str = ".new-";
 /// Suffix of a branch folder that is still being made.
 pub const PARTIAL: &str = ".partial";
 /// Suffix of a branch folder that is being deleted.
@@ -267,7 +312,7 @@ fn is_folder_name(name: &str) -> bool {
 /// Replaces a file as a whole: written beside it, synchronised, renamed. Mode 0600.
 pub fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut beside = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    let mut beside = tempfile::Builder::new().prefix(BESIDE).tempfile_in(folder)?;
     beside.write_all(content)?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
@@ -316,5 +361,24 @@ mod tests {
         assert!(home.lock(Duration::ZERO).unwrap().is_none());
         drop(held);
         assert!(!home.is_locked());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_deleted_is_not_taken_for_the_homes() {
+        // given somebody who waits for the lock of a home that is being reset
+        let folder = tempfile::tempdir().unwrap();
+        let home = home_at(folder.path().join("home").to_str().unwrap()).unwrap();
+        home.create().unwrap();
+        fs::write(home.root().join("precious"), "x").unwrap();
+        let held = home.lock(Duration::ZERO).unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| home.lock(Duration::from_secs(60)).unwrap());
+            // when the reset ends
+            home.vanish(held).unwrap();
+            // then what the waiting one holds is the lock that others see
+            let taken = waiting.join().unwrap();
+            assert!(taken.is_some() && home.is_locked());
+        });
+        assert!(home.root().join("precious").exists());
     }
 }

@@ -21,6 +21,12 @@ pub const ADMIN: &str = "lakebase_admin";
 pub const SOCKET_PORT: u16 = 5432;
 /// How often a starting or stopping server is looked at.
 const POLL: Duration = Duration::from_millis(5);
+/// How long a PostgreSQL may take to come up, a recovery after a crash included.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a PostgreSQL may take to end its sessions and write everything, before they are cut.
+pub(crate) const FAST_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to end at once. It kills its own processes that do not listen after five seconds.
+pub(crate) const IMMEDIATE_PATIENCE: Duration = Duration::from_secs(20);
 /// Size of a write-ahead log segment in MiB: a branch copies at least one or two, so they are smaller than the default of 16.
 const WAL_SEGMENT_MB: u32 = 4;
 
@@ -185,6 +191,7 @@ impl Postgres {
             command.stdin(Stdio::null()).stdout(log).stderr(errors);
             child = Some(command.spawn().doing(|| "can't run `postgres`".to_owned())?);
         }
+        let deadline = Instant::now() + START_PATIENCE;
         loop {
             if self.is_ready() {
                 // Dropped children are reaped by tokio once they end.
@@ -198,6 +205,11 @@ impl Postgres {
                 let message = format!("PostgreSQL did not start, see `{}`", self.log_file().display());
                 return Err(Error::new(ErrorKind::Postgres, message).because(self.last_words()));
             }
+            if Instant::now() > deadline {
+                // It goes on, recovering perhaps; the next attempt finds it where it is then.
+                let message = format!("PostgreSQL takes no connections after {} s", START_PATIENCE.as_secs());
+                return Err(Error::new(ErrorKind::Postgres, message).because(self.last_words()));
+            }
             tokio::time::sleep(POLL).await;
         }
     }
@@ -205,16 +217,19 @@ impl Postgres {
     /// Stops the process and waits until it is gone. One that does not run is no error.
     pub async fn stop(&self, how: Stop) -> Result<()> {
         let Some(pid) = self.pid() else { return Ok(()) };
-        signal_stop(pid, how)?;
-        // Blocking work of a checkpoint may take its time; after that the sessions are cut.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.pid() == Some(pid) {
-            if Instant::now() > deadline {
-                signal_stop(pid, Stop::Immediate)?;
+        let steps = [(Stop::Fast, FAST_PATIENCE), (Stop::Immediate, IMMEDIATE_PATIENCE)];
+        let first = usize::from(how == Stop::Immediate);
+        for (how, patience) in &steps[first..] {
+            signal_stop(pid, *how)?;
+            let deadline = Instant::now() + *patience;
+            while Instant::now() < deadline {
+                if self.pid() != Some(pid) {
+                    return Ok(());
+                }
+                tokio::time::sleep(POLL).await;
             }
-            tokio::time::sleep(POLL).await;
         }
-        Ok(())
+        Err(Error::new(ErrorKind::Postgres, format!("PostgreSQL, process {pid}, does not end")))
     }
 
     /// A connection of our own superuser to `database`.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::{App, Inner};
-use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
 use crate::home::{DEFAULT_PORT, Home, Lookup, Running, replace_file};
 use crate::log::Log;
 use crate::postgres::{Account, Stop};
@@ -34,7 +34,9 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     home.create()?;
     let Some(_lock) = home.lock(Duration::from_millis(500))? else {
         let message = format!("another embedded Lakebase runs on `{}`", home.root().display());
-        return Err(Error::new(ErrorKind::Locked, message).hint("see `cargo lakebase embedded status`"));
+        return Err(
+            Error::new(ErrorKind::Locked, message).hint(format!("see {}", embedded_command("status")))
+        );
     };
     let account = Account::find()?;
     if let Some(account) = account {
@@ -121,7 +123,8 @@ async fn listen(port: u16) -> Result<TcpListener> {
         std::io::ErrorKind::AddrInUse => {
             Error::new(ErrorKind::PortTaken, format!("port {port} of 127.0.0.1 is taken by another program"))
                 .hint(format!(
-                    "choose another one: `cargo lakebase embedded start --port PORT`, or `{}`",
+                    "choose another one: {}, or set `{}`",
+                    embedded_command("start --port PORT"),
                     env_vars::PORT
                 ))
         }
@@ -136,7 +139,7 @@ fn port(options: &Options, env: Lookup<'_>, state: &State) -> Result<u16> {
     }
     match env(env_vars::PORT).filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_err(|_| {
-            Error::new(ErrorKind::Refused, format!("`{}` is not a port: `{text}`", env_vars::PORT))
+            Error::new(ErrorKind::Setting, format!("`{}` is not a port: `{text}`", env_vars::PORT))
                 .hint("a port is a number from 1 to 65535, or 0 for any free one")
         }),
         None => Ok(state.api_port.unwrap_or(DEFAULT_PORT)),
@@ -149,7 +152,7 @@ fn skew(env: Lookup<'_>) -> Result<SignedDuration> {
     };
     text.parse().map(SignedDuration::from_secs).map_err(|_| {
         Error::new(
-            ErrorKind::Refused,
+            ErrorKind::Setting,
             format!("`{}` is not a number of seconds: `{text}`", env_vars::CLOCK_SKEW),
         )
     })
@@ -161,7 +164,7 @@ fn addresses(env: Lookup<'_>) -> Result<Option<Vec<IpAddr>>> {
     let addresses: std::result::Result<Vec<IpAddr>, _> = parts.map(str::parse).collect();
     addresses.map(Some).map_err(|_| {
         Error::new(
-            ErrorKind::Refused,
+            ErrorKind::Setting,
             format!("`{}` is not a list of IP addresses: `{text}`", env_vars::BIND),
         )
         .hint("write addresses separated by commas")

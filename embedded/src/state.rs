@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
 use crate::home::{Home, replace_file};
 
 /// The file's format; another number is refused rather than guessed at.
@@ -213,7 +213,7 @@ impl State {
         let damaged = |cause: String| {
             Error::new(ErrorKind::State, format!("the state file `{}` can't be understood", path.display()))
                 .because(cause)
-                .hint("restore the file, or delete everything with `cargo lakebase embedded reset`")
+                .hint(format!("restore the file, or delete everything with {}", embedded_command("reset")))
         };
         let value: Value = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(Value::as_u64) {
@@ -322,7 +322,7 @@ fn lost(path: &std::path::Path) -> Error {
         ErrorKind::State,
         format!("the state file `{}` is missing, but there are branches", path.display()),
     )
-    .hint("restore the file, or delete everything with `cargo lakebase embedded reset`")
+    .hint(format!("restore the file, or delete everything with {}", embedded_command("reset")))
 }
 
 #[cfg(test)]

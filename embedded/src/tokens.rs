@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use ring::{digest, hmac, pbkdf2};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
 use crate::home::{Home, replace_file};
 use crate::random;
 
@@ -112,7 +112,7 @@ fn load_or(path: &Path, make: impl FnOnce() -> Result<String>) -> Result<String>
     match fs::read_to_string(path) {
         Ok(text) if text.trim().len() >= 16 => Ok(text.trim().to_owned()),
         Ok(_) => Err(Error::new(ErrorKind::State, format!("`{}` holds no key", path.display()))
-            .hint("restore the file, or start anew with `cargo lakebase embedded reset`")),
+            .hint(format!("restore the file, or start anew with {}", embedded_command("reset")))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = make()?;
             replace_file(path, text.as_bytes()).doing(|| format!("can't write `{}`", path.display()))?;

@@ -137,7 +137,7 @@ fn start_and_stop_can_be_repeated_and_say_so() {
 
 #[test]
 fn a_taken_port_a_missing_postgres_and_a_damaged_state_are_told_apart() {
-    let server = Server::stopped();
+    let mut server = Server::stopped();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = server.run(&["start", "--port", &port]);
@@ -147,6 +147,11 @@ fn a_taken_port_a_missing_postgres_and_a_damaged_state_are_told_apart() {
             && text(&output).contains(&port)
             && text(&output).contains("--port")
     );
+    // a setting that can't be used is one, and so is a missing PostgreSQL
+    server.set("LAKEBASE_EMBEDDED_CLOCK_SKEW", "soon");
+    let output = server.run(&["start", "--port", "0"]);
+    assert!(!output.status.success() && text(&output).contains("Setting"), "{output:?}");
+    server.set("LAKEBASE_EMBEDDED_CLOCK_SKEW", "0");
     let output = server.run(&["start", "--port", "0", "--postgres-bin", "/nowhere"]);
     assert!(!output.status.success() && text(&output).contains("NoPostgres"), "{output:?}");
     std::fs::write(server.home().join("state.json"), "{\"format\": 1, \"projects\": 7}").unwrap();
@@ -156,6 +161,7 @@ fn a_taken_port_a_missing_postgres_and_a_damaged_state_are_told_apart() {
     // a reset is asked for, or confirmed
     let output = server.run(&["reset"]);
     assert!(!output.status.success() && text(&output).contains("--yes"), "{output:?}");
+    assert!(text(&output).contains("Guarded"), "{output:?}");
     assert!(server.home().join("state.json").exists());
 }
 
@@ -168,7 +174,16 @@ fn a_reset_deletes_everything_of_ours_and_nothing_else() {
     let mut left: Vec<_> =
         std::fs::read_dir(server.home()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     left.sort();
-    assert_eq!(left, ["lock", "precious"]);
+    assert_eq!(left, ["precious"]);
+    // and a home that holds nothing else goes, too
+    std::fs::remove_file(server.home().join("precious")).unwrap();
+    assert!(server.run(&["start", "--port", "0"]).status.success());
+    assert!(server.run(&["reset", "--yes"]).status.success());
+    assert!(!server.home().exists());
+    assert!(text(&server.run(&["reset", "--yes"])).contains("nothing to delete"));
+    // and a new one begins with nothing of the old
+    std::fs::create_dir(server.home()).unwrap();
+    assert!(server.run(&["start", "--port", "0"]).status.success());
     server.start_again();
     assert_eq!(server.get("/projects")["projects"], json!([]));
     assert_ne!(server.run(&["env"]).stdout, token);
