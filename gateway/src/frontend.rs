@@ -1,43 +1,87 @@
-//! The client's side up to the password: encryption, start-up packet, authentication, errors.
+//! The client's side up to the login: encryption, start-up packet, authentication, errors.
 
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::message::{self, MessageError, Startup, StartupPacket};
+use crate::refusal::{INVALID_AUTHORIZATION, INVALID_PASSWORD, NOT_SUPPORTED, PROTOCOL_VIOLATION, Refusal};
+use crate::scram::{self, ScramError, Verifier};
 use crate::secret::Secret;
-
-/// SQLSTATE "invalid authorization specification".
-pub const INVALID_AUTHORIZATION: &str = "28000";
-/// SQLSTATE "protocol violation".
-pub const PROTOCOL_VIOLATION: &str = "08P01";
-/// SQLSTATE "feature not supported".
-pub const NOT_SUPPORTED: &str = "0A000";
+use crate::stream::Stream;
 
 /// The first byte of a TLS connection: record type "handshake".
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Requests to encrypt before the start-up packet; a real client sends at most one of each.
 const MAX_NEGOTIATIONS: usize = 3;
 
-/// A refusal that the client reads as a PostgreSQL error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Five characters, from PostgreSQL's table of error codes.
-    pub sqlstate: &'static str,
-    /// One line, shown after `FATAL:`.
-    pub message: String,
-    /// What to do, shown after `HINT:`.
-    pub hint: Option<String>,
+/// Whether clients must speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// A session without it is refused.
+    Required,
+    /// The client decides.
+    Optional,
 }
 
-impl Refusal {
-    /// A refusal without a hint.
-    pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), hint: None }
+/// How clients prove who they are.
+#[derive(Debug, Clone)]
+pub enum Method {
+    /// By a password in the clear, for the authenticator to judge: tokens are too long-lived for a hash of them to be known.
+    Cleartext,
+    /// By SCRAM-SHA-256 as the one user of this account.
+    Scram(Arc<Account>),
+    /// Not at all: PostgreSQL's `trust`, for the one user named here.
+    Trust(String),
+}
+
+/// What is asked of a client before the authenticator sees it.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Whether TLS is required.
+    pub encryption: Encryption,
+    /// How it proves who it is.
+    pub method: Method,
+}
+
+impl Default for Policy {
+    /// The service's own: TLS and a password in the clear.
+    fn default() -> Self {
+        Self { encryption: Encryption::Required, method: Method::Cleartext }
+    }
+}
+
+/// The one user that a SCRAM login is for. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Account {
+    user: String,
+    verifier: Verifier,
+    /// Makes the salts of users who do not exist.
+    decoy_key: [u8; 32],
+    end_point: Option<[u8; 32]>,
+    hint: Option<String>,
+}
+
+impl Account {
+    /// `user` with `password`. Fails only where the system gives no random bytes.
+    pub fn new(user: impl Into<String>, password: &Secret) -> Result<Self, ScramError> {
+        let mut decoy_key = [0; 32];
+        SystemRandom::new().fill(&mut decoy_key).map_err(|_| ScramError::Randomness)?;
+        let verifier = Verifier::new(password.reveal())?;
+        Ok(Self { user: user.into(), verifier, decoy_key, end_point: None, hint: None })
     }
 
-    /// The same with a hint.
+    /// Offers channel binding to clients on TLS; `certificate` (DER) is the acceptor's, signed with SHA-256.
+    #[must_use]
+    pub fn bound_to(mut self, certificate: &[u8]) -> Self {
+        self.end_point = Some(scram::end_point(certificate));
+        self
+    }
+
+    /// Says `hint` to a client that is refused.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -52,18 +96,20 @@ pub struct Login {
     pub user: String,
     /// Parameter `database`; the user's name where the client sent none, as in PostgreSQL.
     pub database: String,
-    /// The password, received over TLS.
+    /// Whether the client named the database itself. libpq always does.
+    pub names_database: bool,
+    /// The password in the clear; empty where the method needs none.
     pub password: Secret,
     /// The other start-up parameters (`application_name`, `options`, …) in the client's order.
     pub parameters: Vec<(String, String)>,
 }
 
-/// What a connection turned out to be once it was encrypted.
+/// What a connection turned out to be.
 pub enum Greeting {
     /// A cancel request with its opaque key; nothing else follows on this connection.
     Cancel(Vec<u8>),
     /// A session with its start-up message.
-    Session(Box<TlsStream<TcpStream>>, Startup),
+    Session(Stream, Startup),
 }
 
 /// Why no session came about. The client was told where it could be.
@@ -86,8 +132,12 @@ impl From<std::io::Error> for GreetingError {
 /// Takes a new connection through encryption to its start-up packet.
 ///
 /// Cancel requests are taken with and without TLS (libpq before 17 sends them without, whatever the
-/// session used; they hold no more than the key of one query). A session without TLS is refused.
-pub async fn greet(mut stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting, GreetingError> {
+/// session used; they hold no more than the key of one query).
+pub async fn greet(
+    mut stream: TcpStream,
+    tls: &TlsAcceptor,
+    encryption: Encryption,
+) -> Result<Greeting, GreetingError> {
     for _ in 0..MAX_NEGOTIATIONS {
         let mut first = [0; 1];
         if stream.peek(&mut first).await? == 0 {
@@ -103,6 +153,9 @@ pub async fn greet(mut stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting,
             }
             StartupPacket::GssEncRequest => stream.write_all(b"N").await?,
             StartupPacket::Cancel { key } => return Ok(Greeting::Cancel(key)),
+            StartupPacket::Startup(startup) if encryption == Encryption::Optional => {
+                return session(Stream::Tcp(stream), startup).await;
+            }
             StartupPacket::Startup(_) => {
                 let refusal =
                     Refusal::new(INVALID_AUTHORIZATION, "this endpoint takes encrypted connections only")
@@ -116,26 +169,11 @@ pub async fn greet(mut stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting,
 }
 
 async fn encrypted(stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting, GreetingError> {
-    let mut stream = tls.accept(stream).await?;
+    let stream = tls.accept(stream).await?;
+    let mut stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
     match read_or_explain(&mut stream).await? {
         StartupPacket::Cancel { key } => Ok(Greeting::Cancel(key)),
-        StartupPacket::Startup(startup) => {
-            let wanted = startup.get("replication").unwrap_or("false");
-            // PostgreSQL reads any spelling of a boolean here, and `database`.
-            if !["false", "off", "no", "0", "f", "n"].contains(&wanted.to_ascii_lowercase().as_str()) {
-                let refusal =
-                    Refusal::new(NOT_SUPPORTED, "replication connections are not supported by this endpoint");
-                return Err(refuse(&mut stream, refusal).await);
-            }
-            if startup.get("user").is_none_or(str::is_empty) {
-                let refusal = Refusal::new(
-                    INVALID_AUTHORIZATION,
-                    "no PostgreSQL user name specified in startup packet",
-                );
-                return Err(refuse(&mut stream, refusal).await);
-            }
-            Ok(Greeting::Session(Box::new(stream), startup))
-        }
+        StartupPacket::Startup(startup) => session(stream, startup).await,
         StartupPacket::SslRequest | StartupPacket::GssEncRequest => {
             let refusal = Refusal::new(PROTOCOL_VIOLATION, "the connection is encrypted already");
             Err(refuse(&mut stream, refusal).await)
@@ -143,22 +181,44 @@ async fn encrypted(stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting, Gre
     }
 }
 
-/// Asks for the password and waits for it; the answer is the whole login.
-pub async fn login<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    startup: &Startup,
-) -> Result<Login, GreetingError> {
+/// Looks at what every session must have, and at the one kind that can't be had.
+async fn session(mut stream: Stream, startup: Startup) -> Result<Greeting, GreetingError> {
+    let wanted = startup.get("replication").unwrap_or("false");
+    // PostgreSQL reads any spelling of a boolean here, and `database`.
+    if !["false", "off", "no", "0", "f", "n"].contains(&wanted.to_ascii_lowercase().as_str()) {
+        let refusal =
+            Refusal::new(NOT_SUPPORTED, "replication connections are not supported by this endpoint");
+        return Err(refuse(&mut stream, refusal).await);
+    }
+    if startup.get("user").is_none_or(str::is_empty) {
+        let refusal =
+            Refusal::new(INVALID_AUTHORIZATION, "no PostgreSQL user name specified in startup packet");
+        return Err(refuse(&mut stream, refusal).await);
+    }
+    Ok(Greeting::Session(stream, startup))
+}
+
+/// Asks for what `method` wants and waits for it; the answer is the whole login. "Authentication ok" is not said here:
+/// the client hears it from the server that it gets.
+pub async fn login(stream: &mut Stream, startup: &Startup, method: &Method) -> Result<Login, GreetingError> {
     if startup.version != message::PROTOCOL_3_0 || startup.protocol_options().next().is_some() {
         stream.write_all(&message::write_negotiate_version(startup.protocol_options())).await?;
     }
-    stream.write_all(&message::write_password_request()).await?;
-    stream.flush().await?;
-    let (tag, body) = message::read_message(stream, message::MAX_PASSWORD_LENGTH).await?;
-    if tag != b'p' {
-        return Err(refuse(stream, Refusal::new(PROTOCOL_VIOLATION, "expected a password")).await);
-    }
     let user = startup.get("user").unwrap_or_default().to_owned();
-    let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
+    let password = match method {
+        Method::Cleartext => cleartext(stream).await?,
+        Method::Scram(account) => {
+            scram(stream, &user, account).await?;
+            Secret::new("")
+        }
+        Method::Trust(known) if *known == user => Secret::new(""),
+        Method::Trust(known) => {
+            let refusal = Refusal::new(INVALID_AUTHORIZATION, format!("role \"{user}\" does not exist"))
+                .hint(format!("the one user here is \"{known}\""));
+            return Err(refuse(stream, refusal).await);
+        }
+    };
+    let named = startup.get("database").filter(|name| !name.is_empty());
     let parameters = startup
         .parameters
         .iter()
@@ -167,14 +227,92 @@ pub async fn login<S: AsyncRead + AsyncWrite + Unpin>(
         })
         .cloned()
         .collect();
-    Ok(Login { user, database, password: Secret::new(message::parse_password(&body)?), parameters })
+    Ok(Login {
+        database: named.unwrap_or(&user).to_owned(),
+        names_database: named.is_some(),
+        user,
+        password,
+        parameters,
+    })
+}
+
+async fn cleartext(stream: &mut Stream) -> Result<Secret, GreetingError> {
+    send(stream, &message::write_authentication(message::AUTHENTICATION_CLEARTEXT, &[])).await?;
+    let body = password_message(stream, message::MAX_PASSWORD_LENGTH).await?;
+    Ok(Secret::new(message::parse_password(&body)?))
+}
+
+/// The whole exchange. A user who is not the account's goes through it, too, and fails at its end like a wrong password.
+async fn scram(stream: &mut Stream, user: &str, account: &Account) -> Result<(), GreetingError> {
+    let end_point = account.end_point.as_ref().filter(|_| stream.is_encrypted()).map(<[u8; 32]>::as_slice);
+    let mechanisms: &[&str] = match end_point {
+        Some(_) => &[scram::MECHANISM_PLUS, scram::MECHANISM],
+        None => &[scram::MECHANISM],
+    };
+    send(stream, &message::write_sasl_offer(mechanisms)).await?;
+    let body = password_message(stream, scram::MAX_MESSAGE_LENGTH).await?;
+    let decoy;
+    let verifier = if user == account.user {
+        &account.verifier
+    } else {
+        decoy = Verifier::decoy(user, &account.decoy_key);
+        &decoy
+    };
+    let outcome = exchange(stream, &body, verifier, end_point).await;
+    let refusal = match outcome {
+        Ok(last) => {
+            let bytes = message::write_authentication(message::AUTHENTICATION_SASL_FINAL, last.as_bytes());
+            return send(stream, &bytes).await;
+        }
+        Err(ExchangeError::Connection(error)) => return Err(error),
+        Err(ExchangeError::Scram(ScramError::WrongPassword)) => Refusal {
+            hint: account.hint.clone(),
+            ..Refusal::new(INVALID_PASSWORD, format!("password authentication failed for user \"{user}\""))
+        },
+        Err(ExchangeError::Scram(error)) => Refusal::new(PROTOCOL_VIOLATION, error.to_string()),
+    };
+    Err(refuse(stream, refusal).await)
+}
+
+enum ExchangeError {
+    Connection(GreetingError),
+    Scram(ScramError),
+}
+
+async fn exchange(
+    stream: &mut Stream,
+    first: &[u8],
+    verifier: &Verifier,
+    end_point: Option<&[u8]>,
+) -> Result<String, ExchangeError> {
+    let connection = ExchangeError::Connection;
+    let (mechanism, first) = message::parse_sasl_initial(first).map_err(|error| connection(error.into()))?;
+    let challenge = scram::challenge(verifier, &mechanism, end_point, first).map_err(ExchangeError::Scram)?;
+    let bytes =
+        message::write_authentication(message::AUTHENTICATION_SASL_CONTINUE, challenge.message.as_bytes());
+    send(stream, &bytes).await.map_err(connection)?;
+    let last = password_message(stream, scram::MAX_MESSAGE_LENGTH).await.map_err(connection)?;
+    challenge.finish(&last).map_err(ExchangeError::Scram)
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), GreetingError> {
+    stream.write_all(bytes).await?;
+    stream.flush().await?;
+    Ok(())
+}
+
+/// Reads a message of the one type that passwords and SASL messages come in; gives its body.
+async fn password_message(stream: &mut Stream, limit: usize) -> Result<Vec<u8>, GreetingError> {
+    match message::read_message(stream, limit).await? {
+        (b'p', body) => Ok(body),
+        _ => Err(refuse(stream, Refusal::new(PROTOCOL_VIOLATION, "expected a password")).await),
+    }
 }
 
 /// Sends `refusal` to the client as a fatal error and gives it back for the log.
 pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) -> GreetingError {
-    let bytes = message::write_fatal(refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
     // The refusal stands whether or not the client is still there to read it.
-    if stream.write_all(&bytes).await.is_ok() && stream.flush().await.is_ok() {
+    if stream.write_all(&refusal.to_bytes()).await.is_ok() && stream.flush().await.is_ok() {
         let _ = stream.shutdown().await;
     }
     GreetingError::Refused(refusal)

@@ -5,21 +5,28 @@
 //! then on moves bytes both ways without looking at them. So everything a session can carry (COPY,
 //! LISTEN, pipelining, large messages) passes unchanged.
 //!
-//! The order of the modules is the order of a connection: [`message`] parses, [`tls`] encrypts, [`frontend`]
-//! speaks to the client, [`upstream`] to the server, [`proxy`] joins the two, [`session`] is the whole life.
+//! The order of the modules is the order of a connection: [`message`] parses, [`tls`] encrypts, [`scram`] checks a password,
+//! [`frontend`] speaks to the client, [`resolve`] and [`upstream`] to the server, [`refusal`] holds either's errors, [`proxy`]
+//! joins the two, [`session`] is the whole life. [`seat`] puts it all in a container's place: the program `lakebase-gateway`.
 //!
 //! Source of the protocol: the PostgreSQL manual, chapter "Frontend/Backend Protocol".
 
 pub mod frontend;
 pub mod message;
 pub mod proxy;
+pub mod refusal;
+pub mod resolve;
+pub mod scram;
+pub mod seat;
 pub mod session;
+pub mod stream;
 pub mod tls;
 pub mod upstream;
 
 mod secret;
 
-pub use frontend::{Login, Refusal};
+pub use frontend::{Account, Encryption, Login, Method, Policy};
+pub use refusal::{Refusal, ServerError};
 pub use secret::Secret;
 pub use session::{Admission, Authenticator, Outcome, SessionOptions, serve};
-pub use upstream::Upstream;
+pub use upstream::{Remote, Upstream, UpstreamError};

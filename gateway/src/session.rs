@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::frontend::{self, Greeting, GreetingError, Login, Refusal};
+use crate::frontend::{self, Greeting, GreetingError, Login, Policy};
 use crate::message::MessageError;
 use crate::proxy;
+pub use crate::refusal::CANNOT_CONNECT_NOW;
+use crate::refusal::{CONNECTION_FAILURE, Refusal, ServerError};
+use crate::secret::Secret;
+use crate::stream::{self, Stream};
 use crate::upstream::{Upstream, UpstreamError};
 
-/// SQLSTATE "connection failure", for a server that can't be reached.
-const CONNECTION_FAILURE: &str = "08006";
-/// SQLSTATE "cannot connect now", for a server that is not there yet.
-pub const CANNOT_CONNECT_NOW: &str = "57P03";
+/// First pause before a server that was not there is asked again; each one is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// How long a name without an address is asked for again: a new endpoint's may still spread, a deleted one's never comes.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where an admitted client goes.
 #[derive(Debug, Clone)]
@@ -26,14 +33,40 @@ pub struct Admission {
     pub user: String,
     /// The database it asked for, or the one it gets.
     pub database: String,
+    /// What the server gets when it asks for a password.
+    pub password: Option<Secret>,
     /// Start-up parameters set after the client's own, so that they win.
     pub parameters: Vec<(String, String)>,
 }
 
 /// Decides who enters, and where to.
 pub trait Authenticator: Send + Sync {
+    /// What is asked of a client before [`Self::authenticate`] sees it. TLS and a password in the clear, unless said otherwise.
+    fn policy(&self) -> Policy {
+        Policy::default()
+    }
+
     /// Checks a login. An error is shown to the client as it is.
     fn authenticate(&self, login: &Login) -> impl Future<Output = Result<Admission, Refusal>> + Send;
+
+    /// Another admission, after the server refused the user or the password of `admission`: with a newer password, say.
+    /// `attempt` counts from 1 for the first refusal of a connection. `None`, the default, ends the connection with the
+    /// server's error.
+    fn renew(
+        &self,
+        admission: &Admission,
+        error: &ServerError,
+        attempt: u32,
+    ) -> impl Future<Output = Option<Admission>> + Send {
+        let _ = (admission, error, attempt);
+        async { None }
+    }
+
+    /// What a client may do about a server that refused it or can't be reached; said as the error's hint.
+    fn hint(&self, error: &UpstreamError) -> Option<String> {
+        let _ = error;
+        None
+    }
 
     /// Where cancel requests of this endpoint go. `None` when there is nothing to cancel.
     fn cancel_target(&self) -> Option<Upstream>;
@@ -44,12 +77,18 @@ pub trait Authenticator: Send + Sync {
 pub struct SessionOptions {
     /// How long a client may take from connecting to its password, as `authentication_timeout` in PostgreSQL.
     pub startup_timeout: Duration,
+    /// How long a client waits for its server: connecting, waking, logging in.
+    pub upstream_timeout: Duration,
+    /// Whether a server that can't be reached is asked again within that time. One that is woken before it is connected to
+    /// needs no second try.
+    pub retry: bool,
 }
 
 impl Default for SessionOptions {
-    /// One minute, PostgreSQL's own default.
+    /// One minute, PostgreSQL's own default, for either; no second try.
     fn default() -> Self {
-        Self { startup_timeout: Duration::from_secs(60) }
+        let minute = Duration::from_secs(60);
+        Self { startup_timeout: minute, upstream_timeout: minute, retry: false }
     }
 }
 
@@ -77,64 +116,137 @@ pub async fn serve<A: Authenticator>(
     options: SessionOptions,
     admitted: impl FnOnce(),
 ) -> Outcome {
-    let _ = stream.set_nodelay(true);
+    match Box::pin(start(stream, tls, authenticator, options, admitted)).await {
+        Ok((client, server)) => match proxy::join(client, server).await {
+            Ok(()) => Outcome::Ended,
+            Err(error) => Outcome::Failed(error.kind().to_string()),
+        },
+        Err(outcome) => outcome,
+    }
+}
+
+/// Everything before the first query. Apart from [`serve`] and boxed there, so that what it needs is given back before
+/// the session runs.
+async fn start<A: Authenticator>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    authenticator: &A,
+    options: SessionOptions,
+    admitted: impl FnOnce(),
+) -> Result<(Stream, Stream), Outcome> {
+    stream::tune(&stream);
+    let policy = authenticator.policy();
     let start = async {
-        match frontend::greet(stream, tls).await? {
+        match frontend::greet(stream, tls, policy.encryption).await? {
             Greeting::Cancel(key) => Ok::<_, GreetingError>(Err(key)),
             Greeting::Session(mut stream, startup) => {
-                let login = frontend::login(&mut stream, &startup).await?;
+                let login = frontend::login(&mut stream, &startup, &policy.method).await?;
                 Ok(Ok((stream, login)))
             }
         }
     };
     let (mut client, login) = match tokio::time::timeout(options.startup_timeout, start).await {
-        Err(_) => return Outcome::TimedOut,
-        Ok(Err(GreetingError::Refused(refusal))) => return Outcome::Refused(refusal),
-        Ok(Err(GreetingError::Message(error))) => return Outcome::Failed(describe(&error)),
-        Ok(Ok(Err(key))) => return cancel(authenticator, &key, options).await,
+        Err(_) => return Err(Outcome::TimedOut),
+        Ok(Err(GreetingError::Refused(refusal))) => return Err(Outcome::Refused(refusal)),
+        Ok(Err(GreetingError::Message(error))) => return Err(Outcome::Failed(describe(&error))),
+        Ok(Ok(Err(key))) => return Err(cancel(authenticator, &key, options).await),
         Ok(Ok(Ok(session))) => session,
     };
-    let admission = match authenticator.authenticate(&login).await {
-        Ok(admission) => admission,
-        Err(refusal) => {
-            frontend::refuse(&mut client, refusal.clone()).await;
-            return Outcome::Refused(refusal);
-        }
+    let opened = tokio::select! {
+        opened = open(authenticator, &login, options, admitted) => opened,
+        // Nobody is left to wait for the answer.
+        () = client.gone() => return Err(Outcome::Failed("the client hung up while it waited".to_owned())),
     };
-    admitted();
-    let parameters = startup_parameters(login, &admission);
-    let (mut server, first) = match admission.upstream.start(&parameters).await {
-        Ok(started) => started,
-        Err(UpstreamError::Refused(error)) => {
+    match opened {
+        Ok((server, first)) => {
+            if let Err(error) = client.write_all(&first).await {
+                return Err(Outcome::Failed(error.kind().to_string()));
+            }
+            let _ = client.flush().await;
+            Ok((client, server))
+        }
+        Err(Closed::Refusal(refusal)) => {
+            frontend::refuse(&mut client, refusal.clone()).await;
+            Err(Outcome::Refused(refusal))
+        }
+        Err(Closed::Server(error, hint)) => {
             // The server's own words are the best there are: unknown database, no such role, too many clients.
-            let _ = client.write_all(&error).await;
+            let _ = client.write_all(&error.to_bytes(hint.as_deref())).await;
             let _ = client.shutdown().await;
-            return Outcome::Refused(Refusal::new(CANNOT_CONNECT_NOW, "the database refused the session"));
+            let said = format!("the database refused the session: {}", error.message());
+            Err(Outcome::Refused(Refusal::new(CANNOT_CONNECT_NOW, said)))
         }
-        Err(error) => {
-            let refusal = Refusal::new(CONNECTION_FAILURE, error.to_string());
-            frontend::refuse(&mut client, refusal.clone()).await;
-            return Outcome::Refused(refusal);
-        }
-    };
-    if let Err(error) = client.write_all(&first).await {
-        let _ = server.shutdown().await;
-        return Outcome::Failed(error.kind().to_string());
     }
-    match proxy::join(client, server).await {
-        Ok(()) => Outcome::Ended,
-        Err(error) => Outcome::Failed(error.kind().to_string()),
+}
+
+/// Why an admitted client got no server.
+enum Closed {
+    /// For a reason of ours.
+    Refusal(Refusal),
+    /// For the server's own, with a hint of ours.
+    Server(ServerError, Option<String>),
+}
+
+/// Gets the client its server, waiting and asking again as the options allow.
+async fn open<A: Authenticator>(
+    authenticator: &A,
+    login: &Login,
+    options: SessionOptions,
+    admitted: impl FnOnce(),
+) -> Result<(Stream, Vec<u8>), Closed> {
+    let mut admission = authenticator.authenticate(login).await.map_err(Closed::Refusal)?;
+    admitted();
+    let began = Instant::now();
+    let deadline = began + options.upstream_timeout;
+    let patience = |error: &UpstreamError| match error {
+        UpstreamError::Resolve(_) => deadline.min(began + RESOLVE_PATIENCE),
+        _ => deadline,
+    };
+    let mut pause = FIRST_PAUSE;
+    let mut refusals = 0;
+    loop {
+        let parameters = startup_parameters(login, &admission);
+        let attempt = admission.upstream.start(&parameters, admission.password.as_ref());
+        let error = match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => error,
+            Err(_) => UpstreamError::Connect(std::io::ErrorKind::TimedOut.into()),
+        };
+        if let UpstreamError::Refused(refused) = &error
+            && refused.is_login_refused()
+        {
+            refusals += 1;
+            let renewed =
+                tokio::time::timeout_at(deadline, authenticator.renew(&admission, refused, refusals)).await;
+            if let Ok(Some(renewed)) = renewed {
+                admission = renewed;
+                continue;
+            }
+        } else if options.retry && error.is_transient() && Instant::now() + pause < patience(&error) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            continue;
+        }
+        let hint = authenticator.hint(&error);
+        return Err(match error {
+            UpstreamError::Refused(error) => Closed::Server(error, hint),
+            error => Closed::Refusal(Refusal {
+                detail: error.cause(),
+                hint,
+                ..Refusal::new(CONNECTION_FAILURE, error.to_string())
+            }),
+        });
     }
 }
 
 /// The client's parameters, then the admission's. A name given twice is taken from the admission.
-fn startup_parameters(login: Login, admission: &Admission) -> Vec<(String, String)> {
+fn startup_parameters(login: &Login, admission: &Admission) -> Vec<(String, String)> {
     let mut parameters = vec![
         ("user".to_owned(), admission.user.clone()),
         ("database".to_owned(), admission.database.clone()),
     ];
     let overridden = |name: &str| admission.parameters.iter().any(|(key, _)| key == name);
-    parameters.extend(login.parameters.into_iter().filter(|(key, _)| !overridden(key)));
+    parameters.extend(login.parameters.iter().filter(|(key, _)| !overridden(key)).cloned());
     parameters.extend(admission.parameters.iter().cloned());
     parameters
 }
@@ -144,7 +256,7 @@ async fn cancel<A: Authenticator>(authenticator: &A, key: &[u8], options: Sessio
     if let Some(upstream) = authenticator.cancel_target() {
         match tokio::time::timeout(options.startup_timeout, upstream.cancel(key)).await {
             Ok(Ok(())) => return Outcome::Cancelled,
-            Ok(Err(error)) => return Outcome::Failed(error.kind().to_string()),
+            Ok(Err(error)) => return Outcome::Failed(error.to_string()),
             Err(_) => return Outcome::TimedOut,
         }
     }

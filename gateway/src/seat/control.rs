@@ -1,0 +1,140 @@
+//! The control socket: where tokens come in, and where `healthy` asks.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::lines::{self, Ask, FromHost, Health, ToHost};
+use super::log::Log;
+use super::tokens::{Freshness, Tokens};
+
+/// How long a connection may take to say what it is for. Our own subcommands say it at once.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a control connection needs.
+pub struct Control {
+    /// The tokens that feeds hand over.
+    pub tokens: Arc<Tokens>,
+    /// The name of the branch, told to feeds.
+    pub branch: Option<String>,
+    /// Where failures are written.
+    pub log: Arc<Log>,
+}
+
+/// Opens the socket at `path` for its owner alone. A socket that nobody listens on, left by a `serve` that was killed, is
+/// replaced; one that is in use is an error.
+pub async fn bind(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+impl Control {
+    /// Serves the socket for ever.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let control = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        if let Err(error) = control.connection(stream).await {
+                            control.log.failure("control", &format!("a control connection failed: {error}"));
+                        }
+                    });
+                }
+                Err(error) => {
+                    self.log.failure("control", &format!("can't accept on the control socket: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut reader = BufReader::new(read);
+        let mut line = Vec::new();
+        let Ok(said) = tokio::time::timeout(ASK_TIMEOUT, lines::read(&mut reader, &mut line)).await else {
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        if !said? {
+            return Ok(());
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Ask::Feed) => self.feed(reader, write).await,
+            Ok(Ask::Health) => {
+                let why = self.tokens.health().err().map(|why| why.to_string());
+                write.write_all(&lines::write(&ToHost::Health(Health { ok: why.is_none(), why }))).await
+            }
+            Err(_) => write.write_all(&lines::write(&ToHost::Problem("unknown request".to_owned()))).await,
+        }
+    }
+
+    /// Takes lines until the feed ends; meanwhile tells it what is wanted.
+    async fn feed(&self, mut reader: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf) -> io::Result<()> {
+        let hello = ToHost::Hello { branch: self.branch.as_deref(), version: env!("CARGO_PKG_VERSION") };
+        write.write_all(&lines::write(&hello)).await?;
+        let (wants, mut wanted) = mpsc::unbounded_channel();
+        let (problems, mut problem) = mpsc::unbounded_channel();
+        let id = self.tokens.attach(wants);
+        let speak = async {
+            loop {
+                let line = tokio::select! {
+                    Some(()) = wanted.recv() => ToHost::Want("token"),
+                    Some(problem) = problem.recv() => ToHost::Problem(problem),
+                    else => return Ok(()),
+                };
+                write.write_all(&lines::write(&line)).await?;
+            }
+        };
+        let listen = async {
+            let mut line = Vec::new();
+            while lines::read(&mut reader, &mut line).await? {
+                if let Some(problem) = self.hear(&line) {
+                    self.log.failure("feed", &format!("the feed: {problem}"));
+                    let _ = problems.send(problem);
+                }
+            }
+            Ok(())
+        };
+        let ended: io::Result<()> = tokio::select! {
+            ended = speak => ended,
+            ended = listen => ended,
+        };
+        self.tokens.detach(id);
+        ended
+    }
+
+    /// Acts on a line; gives what is wrong with it.
+    fn hear(&self, line: &[u8]) -> Option<String> {
+        match lines::parse(line) {
+            Ok(FromHost::Token(credential, expires)) => match self.tokens.offer(credential, expires) {
+                Freshness::Fresh => None,
+                Freshness::Ended => Some(format!(
+                    "the token ended at {expires} and it is {} here: one of the clocks is wrong",
+                    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")
+                )),
+            },
+            Ok(FromHost::Error(words)) => {
+                self.log.failure("minting", &format!("the host has no login: {words}"));
+                self.tokens.fail(words);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
