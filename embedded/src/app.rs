@@ -126,8 +126,7 @@ impl Inner {
 
     /// Whether a branch's PostgreSQL takes connections.
     pub fn is_running(&self, uid: &str) -> bool {
-        crate::postgres::postmaster(&self.home.branch_folder(uid).join("data"))
-            .is_some_and(|(_, ready)| ready)
+        crate::postgres::is_ready(&self.home.branch_folder(uid).join("data"))
     }
 
     /// Waits for the turn to start or stop a branch's PostgreSQL.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::env_vars;
 use crate::error::{Error, ErrorKind, IoContext, Result};
+use crate::random;
 
 /// Port of the HTTP API where nothing else is asked for.
 pub const DEFAULT_PORT: u16 = 7432;
@@ -248,9 +249,18 @@ impl Home {
         serde_json::from_str(&text).ok()
     }
 
-    /// Deletes the data of one branch: nothing but a direct child of [`Home::branches`] is ever touched.
-    /// The folder is renamed first, so that a half-deleted one is never taken for a branch.
+    /// Deletes the data of one branch. The folder is renamed first, so that a half-deleted one is never taken for a branch.
     pub fn delete_branch_folder(&self, name: &str) -> std::io::Result<()> {
+        let Some(doomed) = self.doom_branch_folder(name)? else { return Ok(()) };
+        match fs::remove_dir_all(doomed) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Gives the folder of a branch a name under which it is only there to be deleted, and says which; none where it is not there.
+    /// Nothing but a direct child of [`Home::branches`] is ever touched.
+    pub fn doom_branch_folder(&self, name: &str) -> std::io::Result<Option<PathBuf>> {
         if !is_folder_name(name) {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidInput,
@@ -258,19 +268,15 @@ impl Home {
             ));
         }
         let folder = self.branches().join(name);
-        let doomed = if name.ends_with(GONE) {
-            folder
-        } else {
-            let doomed = self.branches().join(format!("{name}{GONE}"));
-            match fs::rename(&folder, &doomed) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                other => other?,
-            }
-            doomed
-        };
-        match fs::remove_dir_all(doomed) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other,
+        if name.ends_with(GONE) {
+            return Ok(Some(folder));
+        }
+        // One that was doomed before may still be there.
+        let number = random::hex::<4>().map_err(std::io::Error::other)?;
+        let doomed = self.branches().join(format!("{name}.{number}{GONE}"));
+        match fs::rename(&folder, &doomed) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => other.map(|()| Some(doomed)),
         }
     }
 }

@@ -1,0 +1,42 @@
+//! The settings of a PostgreSQL.
+
+use std::fs;
+use std::path::Path;
+
+use super::Account;
+use crate::error::{IoContext, Result};
+use crate::installation::Installation;
+
+/// Writes the settings anew at each start, so that a newer program brings newer ones.
+pub(super) fn write(data: &Path, installation: &Installation, account: Option<Account>) -> Result<()> {
+    let libraries = installation.libraries(&["pg_stat_statements"]).join(",");
+    let mut settings = format!(
+        "# Written by the embedded Lakebase at each start.\n\
+             shared_preload_libraries = '{libraries}'\n\
+             unix_socket_permissions = 0700\n\
+             max_connections = 100\n\
+             shared_buffers = 32MB\n\
+             dynamic_shared_memory_type = posix\n\
+             wal_level = replica\n\
+             max_wal_senders = 4\n\
+             max_replication_slots = 10\n\
+             min_wal_size = 16MB\n\
+             max_wal_size = 512MB\n\
+             jit = off\n\
+             log_checkpoints = off\n\
+             timezone = 'UTC'\n\
+             log_timezone = 'UTC'\n"
+    );
+    if cfg!(target_os = "linux") {
+        // One call for the whole file system instead of one for each file of the copy.
+        settings.push_str("recovery_init_sync_method = syncfs\n");
+    }
+    // The folder of the socket is private to PostgreSQL's user: whoever gets there has been authenticated by the gateway.
+    for (name, text) in [("postgresql.conf", settings.as_str()), ("pg_hba.conf", "local all all trust\n")] {
+        let path = data.join(name);
+        fs::write(&path, text)
+            .and_then(|()| Account::own(account, &path))
+            .doing(|| format!("can't write `{}`", path.display()))?;
+    }
+    Ok(())
+}
