@@ -116,7 +116,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>, strang
         };
         let (tls, door) = (tls.clone(), Arc::clone(&door));
         tokio::spawn(async move {
-            let options = SessionOptions { startup_timeout: STARTUP_TIMEOUT };
+            let options = SessionOptions { startup_timeout: STARTUP_TIMEOUT, ..SessionOptions::default() };
             let outcome = serve(stream, &tls, door.as_ref(), options, move || drop(permit)).await;
             match outcome {
                 Outcome::Ended | Outcome::Cancelled => {}
@@ -211,6 +211,7 @@ impl Authenticator for Door {
             upstream: Upstream::Unix(postgres.socket_file()),
             user: login.user.clone(),
             database: login.database.clone(),
+            password: None,
             parameters: behind.read_only.then_some(read_only).into_iter().collect(),
         })
     }
