@@ -2,12 +2,36 @@
 
 use doors::argv;
 use lakebase::compose::files::Choice;
-use lakebase::error::{Error, Kind, Result};
+use lakebase::error::{Error, Kind};
 
 /// Compose commands that create containers, and so need a live branch.
 const CREATING: [&str; 5] = ["up", "run", "create", "watch", "scale"];
-/// Of these, the ones whose arguments end with a command of the user's own.
-const WITH_COMMAND: [&str; 2] = ["run", "exec"];
+/// The one of these whose arguments end with a command of the user's own.
+const WITH_COMMAND: &str = "run";
+/// Flags of `run` that take a value.
+const OF_RUN: [&str; 19] = [
+    "--cap-add",
+    "--cap-drop",
+    "-e",
+    "--env",
+    "--env-from-file",
+    "--entrypoint",
+    "-l",
+    "--label",
+    "--name",
+    "-p",
+    "--publish",
+    "--pull",
+    "-u",
+    "--user",
+    "-v",
+    "--volume",
+    "-w",
+    "--workdir",
+    "--progress",
+];
+/// Flags of `down` that take a value.
+const OF_DOWN: [&str; 3] = ["-t", "--timeout", "--rmi"];
 
 /// A call of `docker compose lakebase`, through whichever door.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -36,10 +60,8 @@ pub enum About {
 impl Call {
     /// Takes the arguments, without the program's name, apart. The doors:
     /// `[DOCKER FLAGS] compose [COMPOSE FLAGS] lakebase …`, `[DOCKER FLAGS] lakebase …`, and, stand-alone, `…`.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] for an option that is neither ours nor Compose's.
-    pub fn parse(arguments: &[String]) -> Result<Self> {
+    /// What is neither ours nor known is passed on: Compose says best what it thinks of it.
+    pub fn parse(arguments: &[String]) -> Self {
         let mut call = Self::default();
         let first = argv::docker_flags(arguments);
         let rest = if let Some(at) = argv::lakebase_after_compose(arguments) {
@@ -68,7 +90,7 @@ impl Call {
             at += 1;
         }
         call.command = rest[at..].to_vec();
-        Ok(call)
+        call
     }
 
     /// The command's name; empty where none is given.
@@ -78,21 +100,34 @@ impl Call {
 
     /// Whether the command will create containers, so that it needs a branch behind it.
     pub fn creates(&self) -> bool {
-        CREATING.contains(&self.name())
-            && !self.asks_for_help()
-            && !self.compose.iter().any(|flag| flag == "--dry-run")
+        CREATING.contains(&self.name()) && !self.only_shows()
     }
 
     /// Whether the command removes the project's containers.
     pub fn removes(&self) -> bool {
-        let names_services = self.command.iter().skip(1).any(|word| !word.starts_with('-'));
-        let dry = self.compose.iter().any(|flag| flag == "--dry-run");
-        self.name() == "down" && !self.asks_for_help() && !dry && !names_services
+        let mut before = "";
+        let names_services = self.command.iter().skip(1).any(|word| {
+            let is_value = OF_DOWN.contains(&before);
+            before = word;
+            !is_value && !word.starts_with('-')
+        });
+        self.name() == "down" && !self.only_shows() && !names_services
     }
 
-    /// Whether the command got the flag.
+    /// Whether a flag of the command without a value is on.
     pub fn has_flag(&self, flag: &str) -> bool {
-        self.command.iter().skip(1).any(|word| word == flag)
+        argv::is_on(self.command.iter().skip(1), flag)
+    }
+
+    /// Whether Compose is asked to change nothing.
+    pub fn is_dry_run(&self) -> bool {
+        argv::is_on(self.compose.iter().chain(self.own_words()), "--dry-run")
+    }
+
+    /// Whether volumes are to be removed with the containers.
+    pub fn removes_volumes(&self) -> bool {
+        let short = |word: &String| word.starts_with('-') && !word.starts_with("--") && word.contains('v');
+        self.removes() && (self.has_flag("--volumes") || self.own_words().any(short))
     }
 
     /// What the flags say about the Compose files.
@@ -108,15 +143,22 @@ impl Call {
         }
     }
 
-    /// `up --help` shows Compose's help and makes no branch. Behind `run SERVICE` a `--help` is the service's.
-    fn asks_for_help(&self) -> bool {
-        let mut words = self.command.iter().skip(1).map(String::as_str);
-        let help = |word: &str| word == "--help" || word == "-h";
-        if WITH_COMMAND.contains(&self.name()) {
-            words.take_while(|word| word.starts_with('-')).any(help)
-        } else {
-            words.any(help)
+    /// `up --help` and `up --dry-run` change nothing.
+    fn only_shows(&self) -> bool {
+        self.is_dry_run() || self.own_words().any(|word| word == "--help" || word == "-h")
+    }
+
+    /// The words behind the command that are Compose's: behind `run SERVICE` they are the service's own.
+    fn own_words(&self) -> impl Iterator<Item = &String> {
+        let words = self.command.get(1..).unwrap_or_default();
+        let mut end = words.len();
+        if self.name() == WITH_COMMAND {
+            end = 0;
+            while words.get(end).is_some_and(|word| word.starts_with('-')) {
+                end += if OF_RUN.contains(&words[end].as_str()) { 2 } else { 1 };
+            }
         }
+        words.iter().take(end)
     }
 
     /// The usage error for a command that is missing.
@@ -132,7 +174,7 @@ mod tests {
 
     fn call(line: &str) -> Call {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Call::parse(&words).unwrap()
+        Call::parse(&words)
     }
 
     #[test]
@@ -158,10 +200,21 @@ mod tests {
         let creates = |line| call(line).creates();
         assert!(creates("up -d"));
         assert!(creates("run --rm backend alembic --help"));
+        assert!(creates("run -e X --rm backend --dry-run"));
+        assert!(!creates("run -e X --dry-run backend"));
         assert!(creates("watch"));
-        for line in
-            ["up --help", "run --help", "--dry-run up", "ps", "logs -f", "config", "build", "down", ""]
-        {
+        for line in [
+            "up --help",
+            "run --help",
+            "--dry-run=true up",
+            "up --dry-run",
+            "ps",
+            "logs -f",
+            "config",
+            "build",
+            "down",
+            "",
+        ] {
             assert!(!creates(line), "{line}");
         }
     }
@@ -171,7 +224,10 @@ mod tests {
         let removes = |line| call(line).removes();
         assert!(removes("down"));
         assert!(removes("down -v --remove-orphans"));
-        for line in ["down backend", "down --help", "--dry-run down", "stop"] {
+        assert!(removes("down -t 5 --rmi all"));
+        assert!(call("down -v").removes_volumes() && call("down -tv --volumes=true").removes_volumes());
+        assert!(!call("down --remove-orphans").removes_volumes());
+        for line in ["down backend", "down --help", "--dry-run down", "down --dry-run", "stop"] {
             assert!(!removes(line), "{line}");
         }
     }

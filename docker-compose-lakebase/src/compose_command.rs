@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use lakebase::auth::{Auth, EMBEDDED};
+use lakebase::auth;
+use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::compose::model::Model;
 use lakebase::compose::{consumers, database, files, overlay};
-use lakebase::config::Key;
+use lakebase::config::{Key, Settings};
 use lakebase::ensure;
 use lakebase::env_vars;
-use lakebase::error::{Error, Result};
+use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 
 use crate::call::Call;
@@ -22,6 +23,8 @@ struct Changed {
     project: String,
     database: String,
     has_consumers: bool,
+    /// Volumes of the local database that are in the model still.
+    shared_volumes: Vec<String>,
 }
 
 /// Runs the call's command and becomes Compose. Returns only on failure.
@@ -32,29 +35,34 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     if !call.creates() {
-        let host_side = is_host_side(world);
-        let (changed, _) = change(real, call, files, host_side, world, async { Ok(()) }).await?;
+        let changed = change_alone(real, call, &files, world).await?;
         if call.removes() {
-            for container in changed.leftovers().await? {
-                changed.real.docker(&["rm", "--force", &container.id]).await?;
+            if let (true, [volume, ..]) = (call.removes_volumes(), changed.shared_volumes.as_slice()) {
+                return Err(Error::new(Kind::Guarded, format!("the volume `{volume}` is not removed"))
+                    .because_of(format!("it holds the data of the local database `{}`", changed.database))
+                    .hint("leave `--volumes` out, or remove it by its name: `docker volume rm`"));
             }
+            changed.remove_leftovers().await?;
         }
         return Err(changed.real.become_compose(changed.arguments(&call.command), &masked()));
     }
     let session = Session::open(SettingArgs::default(), world)?;
     let client = session.client().await?;
+    // Neither waits for the other; what is wrong with the project shows first, whichever is ready first.
+    let (model, seen) = tokio::join!(model(&real, call, &files), ensure::observe(&client, &session.target));
     let host_side = session.auth.is_loopback();
-    let observation = ensure::observe(&client, &session.target);
-    let (changed, seen) = change(real, call, files, host_side, world, observation).await?;
+    let changed = change(real, model?, &files, host_side, &session.project.settings, world)?;
     let leftovers = changed.leftovers().await?;
-    let live = session.live_from(&client, seen, call.fresh, world.ui).await?;
+    let live = session.live_from(&client, seen?, call.fresh, world.ui).await?;
     if !changed.has_consumers {
         let named = env_vars::DATABASE_URL;
         world.ui.warn(&format!(
             "no service declares `{named}`, so none gets the branch; add it to `environment`"
         ));
     }
-    for container in leftovers.iter().filter(|container| container.running) {
+    // One command beside a running local stack is no reason to stop its database.
+    let in_the_way = leftovers.iter().filter(|container| container.running && call.name() != "run");
+    for container in in_the_way {
         world.ui.note(&format!("Stopping the local database `{}`; its data stays", changed.database));
         changed.real.docker(&["stop", &container.id]).await?;
     }
@@ -65,60 +73,83 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
         (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(session.target.path.to_string())),
     ];
     // Compose would call the local database's container an orphan and advise to remove it.
-    if !leftovers.is_empty() && !call.has_flag("--remove-orphans") {
-        variables.push(("COMPOSE_IGNORE_ORPHANS", Secret::new("true")));
+    let removes_orphans =
+        call.has_flag("--remove-orphans") || world.env.get("COMPOSE_REMOVE_ORPHANS").is_some();
+    if !leftovers.is_empty() && !removes_orphans {
+        variables.push((env_vars::COMPOSE_IGNORE_ORPHANS, Secret::new("true")));
     }
     Err(changed.real.become_compose(changed.arguments(&call.command), &variables))
 }
 
-/// `down` on the changed model, as a part of `destroy`. A folder without a Compose file has nothing to take
-/// down.
+/// `down` on the changed model, then the branch and `.env.lakebase` are deleted. A folder without a Compose
+/// file has nothing to take down.
 ///
 /// # Errors
-/// As for [`run`].
-pub async fn down(call: &Call, world: &mut World<'_>) -> Result<()> {
-    let files = match files::find(&call.choice(), world.env, &world.cwd) {
-        Err(_) if call.choice().files.is_empty() => return Ok(()),
-        found => found?,
-    };
-    let real = Real::find(call, world.env)?;
-    let host_side = is_host_side(world);
-    let (changed, _) = change(real, call, files, host_side, world, async { Ok(()) }).await?;
-    for container in changed.leftovers().await? {
-        changed.real.docker(&["rm", "--force", &container.id]).await?;
+/// As for [`run`], before anything is taken down where that is possible.
+pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) -> Result<()> {
+    if call.is_dry_run() {
+        return Err(
+            Error::new(Kind::Usage, "`destroy` has no dry run").hint("`status` shows what it would delete")
+        );
     }
-    changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await
+    let session = args.session(world)?;
+    if let Some(files) = files::find_any(&call.choice(), world.env, &world.cwd)? {
+        let real = Real::find(call, world.env)?;
+        let changed = change_alone(real, call, &files, world).await?;
+        changed.remove_leftovers().await?;
+        changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await?;
+    }
+    destroy::run(&session, world).await
 }
 
-/// Asks Compose for the model, `beside` at the same time, and writes the override file.
-async fn change<T>(
-    real: Real,
-    call: &Call,
-    files: Vec<PathBuf>,
-    host_side: bool,
-    world: &mut World<'_>,
-    beside: impl Future<Output = Result<T>>,
-) -> Result<(Changed, T)> {
+/// What Compose says of the project.
+struct Said {
+    model: Model,
+    /// Compose's flags, with every file named.
+    flags: Vec<String>,
+    /// Why an inactive profile was left out.
+    broken_profile: Option<String>,
+}
+
+async fn model(real: &Real, call: &Call, files: &[PathBuf]) -> Result<Said> {
     let mut flags = call.compose.clone();
     if call.choice().files.is_empty() {
         flags.extend(files.iter().flat_map(|file| ["-f".to_owned(), file.display().to_string()]));
     }
-    // All three are waited for together; the local ones' errors come first, whichever is ready first.
-    let (version, model, beside) = tokio::join!(real.check_version(), real.model(&flags), beside);
+    let (version, model) = tokio::join!(real.check_version(), real.model(&flags));
     version?;
     let (json, broken_profile) = model?;
-    let beside = beside?;
+    Ok(Said { model: Model::parse(&json)?, flags, broken_profile })
+}
+
+/// Changes the model without asking the API or git.
+async fn change_alone(real: Real, call: &Call, files: &[PathBuf], world: &mut World<'_>) -> Result<Changed> {
+    let said = model(&real, call, files).await?;
+    let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
+    let host_side = auth::is_on_this_machine(&settings, world.env);
+    change(real, said, files, host_side, &settings, world)
+}
+
+/// Writes the override file for what Compose said.
+fn change(
+    real: Real,
+    said: Said,
+    files: &[PathBuf],
+    host_side: bool,
+    settings: &Settings,
+    world: &mut World<'_>,
+) -> Result<Changed> {
+    let Said { model, mut flags, broken_profile } = said;
     if let Some(why) = broken_profile {
         world.ui.warn(&format!("an inactive profile of the Compose file is broken and was left out: {why}"));
     }
-    let model = Model::parse(&json)?;
-    let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
     let database = database::find(&model, settings.text(Key::DatabaseService))?.to_owned();
-    let path = files::override_path(&files, &model.name, &world.cwd);
-    files::write_override(&path, &overlay::text(&model, &database, host_side)?)?;
+    let path = files::override_path(files, &model.name, &world.cwd);
+    files::write_override(&path, &overlay::direct::text(&model, &database, host_side)?)?;
     flags.extend(["-f".to_owned(), path.display().to_string()]);
     let has_consumers = !consumers::of_url(&model, &database).is_empty();
-    Ok((Changed { real, flags, project: model.name, database, has_consumers }, beside))
+    let shared_volumes = overlay::shared_volumes(&model, &database).into_iter().map(str::to_owned).collect();
+    Ok(Changed { real, flags, project: model.name, database, has_consumers, shared_volumes })
 }
 
 /// A container that a run in the other mode left under the database's name.
@@ -128,6 +159,17 @@ struct Leftover {
 }
 
 impl Changed {
+    /// Ends what the other mode left, as gently as Compose would; its volumes stay.
+    async fn remove_leftovers(&self) -> Result<()> {
+        for Leftover { id, running } in self.leftovers().await? {
+            if running {
+                self.real.docker(&["stop", &id]).await?;
+            }
+            self.real.docker(&["rm", &id]).await?;
+        }
+        Ok(())
+    }
+
     fn arguments(&self, command: &[String]) -> Vec<String> {
         self.flags.iter().chain(command).cloned().collect()
     }
@@ -150,12 +192,4 @@ impl Changed {
 fn masked() -> [(&'static str, Secret); 3] {
     [env_vars::LAKEBASE_DATABASE_URL, env_vars::LAKEBASE_DB_SOURCE, env_vars::LAKEBASE_BRANCH_PATH]
         .map(|name| (name, Secret::new(MASK)))
-}
-
-/// Whether the branch listens on this machine, as far as that can be known without asking anybody.
-fn is_host_side(world: &World<'_>) -> bool {
-    let Ok(project) = Project::load(SettingArgs::default(), world.env, &world.cwd) else { return false };
-    let unknown = || Err(Error::new(lakebase::error::Kind::EmbeddedStopped, "not asked"));
-    project.settings.text(Key::Profile) == Some(EMBEDDED)
-        || Auth::resolve(&project.settings, world.env, &unknown).is_ok_and(|auth| auth.is_loopback())
 }

@@ -10,6 +10,8 @@ use lakebase::error::{Error, Kind, Result};
 use serde_json::ser::PrettyFormatter;
 use serde_json::{Map, Serializer, Value};
 
+/// What the mark holds where there was no config.json before us, so that none is left behind.
+const MADE: &str = "config.json is ours";
 const KEY: &str = "cliPluginsExtraDirs";
 
 /// What to do with the folder of the front door.
@@ -28,7 +30,7 @@ pub enum Change {
 }
 
 /// Changes the config.json of Docker's configuration folder; every other key and their order stay. A file
-/// that would be left empty is removed, as `remove` leaves nothing behind. The folder of the front door is
+/// that `add` made and that holds nothing else goes with `remove`. The folder of the front door is
 /// marked before Docker hears of it, and the mark goes last.
 ///
 /// # Errors
@@ -47,12 +49,15 @@ pub fn apply(change: &Change, config_folder: &Path) -> Result<()> {
             .because_of(why)
             .hint("mend the file, then run the command again")
     })?;
-    if let Change::Add { folder } = change {
-        env_file::replace(&folder.join(MARK), "", 0o644)?;
+    let (Change::Add { folder } | Change::Remove { folder }) = change;
+    let mark = folder.join(MARK);
+    if matches!(change, Change::Add { .. }) && !mark.exists() {
+        env_file::replace(&mark, if text.is_empty() { MADE } else { "" }, 0o644)?;
     }
+    let made = fs::read_to_string(&mark).is_ok_and(|text| text == MADE);
     let done = match new {
         None => Ok(()),
-        Some(new) if new.is_empty() => fs::remove_file(&path)
+        Some(new) if made && new == "{}" => fs::remove_file(&path)
             .map_err(|error| Error::io(format!("removing `{}`", path.display()), &error)),
         Some(new) => {
             fs::create_dir_all(config_folder)
@@ -60,8 +65,8 @@ pub fn apply(change: &Change, config_folder: &Path) -> Result<()> {
             env_file::replace(&path, &new, mode)
         }
     };
-    if let (Ok(()), Change::Remove { folder }) = (&done, change) {
-        let _ = fs::remove_file(folder.join(MARK));
+    if done.is_ok() && matches!(change, Change::Remove { .. }) {
+        let _ = fs::remove_file(mark);
     }
     done
 }
@@ -93,9 +98,6 @@ fn changed(text: &str, change: &Change) -> Result<Option<String>, String> {
         root.shift_remove(KEY);
     } else {
         root.insert(KEY.into(), Value::Array(new));
-    }
-    if root.is_empty() {
-        return Ok(Some(String::new()));
     }
     // Docker itself writes the file with tabs and without a line break at the end.
     let mut out = Vec::new();

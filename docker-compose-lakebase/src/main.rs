@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use call::{About, Call};
 use clap::{CommandFactory, Parser, Subcommand};
 use doors::{argv, plugins};
+use lakebase::commands;
 use lakebase::commands::session::World;
-use lakebase::commands::{self};
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::Secret;
@@ -73,7 +73,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
     let env: Env = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let call = Call::parse(&arguments)?;
+    let call = Call::parse(&arguments);
     match call.about {
         Some(About::Help) => {
             ui.data(&Cli::command().render_long_help().to_string());
@@ -118,10 +118,11 @@ fn settle(ui: &mut Ui) -> Result<u8> {
         }
         Own::Common(command) => {
             return with_world(&env, ui, async |world| {
-                if let commands::Command::Destroy(_) = &command {
-                    compose_command::down(&call, world).await?;
+                match command {
+                    commands::Command::Destroy(args) => compose_command::destroy(&call, args, world).await?,
+                    command => command.run(world).await?,
                 }
-                command.run(world).await.map(|()| 0)
+                Ok(0)
             });
         }
     }

@@ -105,7 +105,9 @@ impl Real {
 
     /// Becomes Compose. Returns only when that failed.
     pub fn become_compose(&self, arguments: Vec<String>, variables: &[(&str, Secret)]) -> Error {
-        exec(&self.compose, &self.arguments(arguments), variables)
+        let mut command = std::process::Command::new(&self.compose);
+        command.args(self.arguments(arguments));
+        exec(command, variables)
     }
 
     /// Runs Compose on the user's terminal and waits for it.

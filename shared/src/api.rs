@@ -3,25 +3,24 @@
 //! Routes, fields and messages are those of the official Python SDK (`databricks.sdk.service.postgres`).
 
 mod error;
+mod transport;
 mod wait;
 mod wire;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Method, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use reqwest::Method;
 use serde_json::json;
 
 pub use self::error::ApiError;
+use self::transport::{ME, NO_BODY};
 pub use self::wait::{Deadline, Pause};
 use crate::auth::Auth;
 use crate::branch::ResourceId;
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
 
-const ROOT: &str = "/api/2.0/postgres";
 const USER_AGENT: &str = concat!("lakebase-compose/", env!("CARGO_PKG_VERSION"));
 /// One call may take this long before it counts as lost.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,7 +66,7 @@ pub struct Project {
 pub struct Branch {
     /// Its resource name.
     pub name: String,
-    /// `INIT`, `READY`, `RESETTING`, `IMPORTING`, `ARCHIVED` or `DELETED`.
+    /// `INIT`, `READY`, `RESETTING`, `IMPORTING`, `ARCHIVED` or `DELETED` (also while it is being deleted).
     pub state: String,
     /// Whether it is the project's default branch.
     pub default: bool,
@@ -94,6 +93,8 @@ pub struct Endpoint {
     pub port: u16,
     /// `INIT`, `ACTIVE`, `IDLE` or `DEGRADED`; IDLE wakes when somebody connects.
     pub state: String,
+    /// Whether it was switched off, so that it never wakes.
+    pub disabled: bool,
 }
 
 /// A token for the database login.
@@ -139,8 +140,8 @@ impl Client {
     /// # Errors
     /// [`ApiError`], as for every call here.
     pub async fn me(&self) -> ApiResult<String> {
-        let me: wire::Me = self.send(Method::GET, "/api/2.0/preview/scim/v2/Me", &[], NO_BODY).await?;
-        Ok(me.user_name)
+        let me: wire::Me = self.send(Method::GET, ME, &[], NO_BODY).await?;
+        printable(me.user_name, "the user's name")
     }
 
     /// A project.
@@ -149,6 +150,11 @@ impl Client {
     /// [`ApiError`]
     pub async fn project(&self, project: &ResourceId) -> ApiResult<Project> {
         let found: wire::Project = self.get(&format!("projects/{project}"), &[]).await?;
+        // It is written into a file that a shell may source.
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if found.uid.is_empty() || found.uid.len() > 64 || !found.uid.chars().all(plain) {
+            return Err(unreadable("the project's uid has characters that a uid never has"));
+        }
         Ok(Project { uid: found.uid })
     }
 
@@ -169,7 +175,11 @@ impl Client {
         let found: wire::Branch = self.get(&path.to_string(), &[]).await?;
         Ok(Branch {
             name: found.name,
-            state: found.status.current_state,
+            state: if found.status.pending_state == "DELETED" {
+                found.status.pending_state
+            } else {
+                found.status.current_state
+            },
             default: found.status.default,
             protected: found.status.is_protected,
             expires: found.status.expire_time,
@@ -205,9 +215,7 @@ impl Client {
     pub async fn extend_branch(&self, path: &BranchPath, expires: Timestamp) -> ApiResult<()> {
         let body = json!({"name": path.to_string(), "spec": {"expire_time": expires.to_string()}});
         let query = [("update_mask", "spec.expiration")];
-        let _: wire::Operation =
-            self.send(Method::PATCH, &route(&path.to_string()), &query, Some(&body)).await?;
-        Ok(())
+        self.start(Method::PATCH, &path.to_string(), &query, Some(&body)).await.map(drop)
     }
 
     /// Deletes a branch for good, without waiting.
@@ -215,9 +223,7 @@ impl Client {
     /// # Errors
     /// [`ApiError`]
     pub async fn delete_branch(&self, path: &BranchPath) -> ApiResult<()> {
-        let _: wire::Operation =
-            self.send(Method::DELETE, &route(&path.to_string()), &[("purge", "true")], NO_BODY).await?;
-        Ok(())
+        self.start(Method::DELETE, &path.to_string(), &[("purge", "true")], None).await.map(drop)
     }
 
     /// The read-write endpoint of a branch; `None` where it has none yet.
@@ -225,25 +231,22 @@ impl Client {
     /// # Errors
     /// [`ApiError`]
     pub async fn endpoint(&self, path: &BranchPath) -> ApiResult<Option<Endpoint>> {
-        let mut page = String::new();
-        loop {
-            let found: wire::Endpoints = self.get(&format!("{path}/endpoints"), &paged(&page)).await?;
-            let writable = |endpoint: &wire::Endpoint| {
-                endpoint.status.endpoint_type == "ENDPOINT_TYPE_READ_WRITE" && !endpoint.status.disabled
-            };
-            if let Some(endpoint) = found.endpoints.into_iter().find(writable) {
-                return Ok(host_and_port(&endpoint.status.hosts.host).map(|(host, port)| Endpoint {
-                    name: endpoint.name,
-                    host,
-                    port,
-                    state: endpoint.status.current_state,
-                }));
-            }
-            match found.next_page_token.filter(|token| !token.is_empty()) {
-                Some(next) => page = next,
-                None => return Ok(None),
-            }
+        let all: Vec<wire::Endpoint> = self
+            .pages(&format!("{path}/endpoints"), |page: wire::Endpoints| {
+                (page.endpoints, page.next_page_token)
+            })
+            .await?;
+        let writable =
+            |endpoint: &wire::Endpoint| endpoint.status.endpoint_type == "ENDPOINT_TYPE_READ_WRITE";
+        let Some(endpoint) = all.into_iter().find(writable) else { return Ok(None) };
+        let host = endpoint.status.hosts.host;
+        if host.is_empty() {
+            return Ok(None);
         }
+        let (host, port) =
+            host_and_port(&host).ok_or_else(|| unreadable("the endpoint's host is no host name"))?;
+        let state = endpoint.status.current_state;
+        Ok(Some(Endpoint { name: endpoint.name, host, port, state, disabled: endpoint.status.disabled }))
     }
 
     /// The names of a branch's databases in PostgreSQL.
@@ -251,15 +254,12 @@ impl Client {
     /// # Errors
     /// [`ApiError`]
     pub async fn databases(&self, path: &BranchPath) -> ApiResult<Vec<String>> {
-        let (mut page, mut all) = (String::new(), Vec::new());
-        loop {
-            let found: wire::Databases = self.get(&format!("{path}/databases"), &paged(&page)).await?;
-            all.extend(found.databases.into_iter().map(|database| database.status.postgres_database));
-            match found.next_page_token.filter(|token| !token.is_empty()) {
-                Some(next) => page = next,
-                None => return Ok(all),
-            }
-        }
+        let all: Vec<wire::Database> = self
+            .pages(&format!("{path}/databases"), |page: wire::Databases| {
+                (page.databases, page.next_page_token)
+            })
+            .await?;
+        Ok(all.into_iter().map(|database| database.status.postgres_database).collect())
     }
 
     /// The resource name of the role that is `postgres_role` in PostgreSQL.
@@ -267,18 +267,10 @@ impl Client {
     /// # Errors
     /// [`ApiError`]
     pub async fn role_of(&self, path: &BranchPath, postgres_role: &str) -> ApiResult<Option<String>> {
-        let mut page = String::new();
-        loop {
-            let found: wire::Roles = self.get(&format!("{path}/roles"), &paged(&page)).await?;
-            let mut roles = found.roles.into_iter();
-            if let Some(role) = roles.find(|role| role.status.postgres_role == postgres_role) {
-                return Ok(Some(role.name));
-            }
-            match found.next_page_token.filter(|token| !token.is_empty()) {
-                Some(next) => page = next,
-                None => return Ok(None),
-            }
-        }
+        let all: Vec<wire::Role> = self
+            .pages(&format!("{path}/roles"), |page: wire::Roles| (page.roles, page.next_page_token))
+            .await?;
+        Ok(all.into_iter().find(|role| role.status.postgres_role == postgres_role).map(|role| role.name))
     }
 
     /// Makes a database that the role with the resource name `owner` owns, and waits.
@@ -304,105 +296,28 @@ impl Client {
     /// [`ApiError`]
     pub async fn credential(&self, endpoint: &str) -> ApiResult<Credential> {
         let body = wire::CredentialRequest { endpoint };
-        let minted: wire::Credential =
-            self.send(Method::POST, &route("credentials"), &[], Some(&body)).await?;
-        Ok(Credential { token: Secret::new(minted.token), expires: minted.expire_time })
-    }
-
-    async fn get<T: DeserializeOwned>(&self, resource: &str, query: &[(&str, &str)]) -> ApiResult<T> {
-        self.send(Method::GET, &route(resource), query, NO_BODY).await
-    }
-
-    /// Sends a call that answers an operation, and waits until that is done.
-    async fn operate(
-        &self,
-        method: Method,
-        resource: &str,
-        query: &[(&str, &str)],
-        body: Option<&serde_json::Value>,
-        until: Deadline,
-    ) -> ApiResult<()> {
-        let mut operation: wire::Operation = self.send(method, &route(resource), query, body).await?;
-        let mut pause = wait::Pause::new(until);
-        while !operation.done {
-            pause.wait().await?;
-            operation = self.get(&operation.name, &[]).await?;
-        }
-        match operation.error {
-            None => Ok(()),
-            Some(error) => Err(ApiError::Refused {
-                status: StatusCode::OK,
-                code: error.error_code.as_str().unwrap_or_default().to_owned(),
-                message: error.message,
-                retry_after: None,
-            }),
-        }
-    }
-
-    /// One call; a call that may be repeated is, when it failed for the moment.
-    async fn send<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&impl Serialize>,
-    ) -> ApiResult<T> {
-        let repeatable = method != Method::POST || path.ends_with("/credentials");
-        let mut retries = wait::Retries::new();
-        loop {
-            match self.send_once(method.clone(), path, query, body).await {
-                Err(error) if repeatable && error.is_transient() => retries.wait(error).await?,
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn send_once<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&impl Serialize>,
-    ) -> ApiResult<T> {
-        let transport = |error: reqwest::Error| ApiError::Transport {
-            sent: !error.is_connect() && !error.is_builder(),
-            why: Error::new(Kind::Unreachable, "").because(&error.without_url()).causes.join(": "),
-        };
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.auth.host))
-            .bearer_auth(self.token.expose())
-            .query(query);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send().await.map_err(transport)?;
-        let status = answer.status();
-        let retry_after =
-            answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let bytes = answer.bytes().await.map_err(transport)?;
-        if !status.is_success() {
-            return Err(ApiError::read(status, retry_after, &bytes));
-        }
-        // Not the parser's message: it could quote a part of the answer, which may hold a token.
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::Transport {
-            sent: true,
-            why: format!("the answer to {path} is not what the API gives (at byte {})", error.column()),
+        let minted: wire::Credential = self.send(Method::POST, "credentials", &[], Some(&body)).await?;
+        Ok(Credential {
+            token: Secret::new(printable(minted.token, "the token")?),
+            expires: minted.expire_time,
         })
     }
 }
 
-const NO_BODY: Option<&()> = None;
-
-fn route(resource: &str) -> String {
-    format!("{ROOT}/{resource}")
+/// An answer that can't be used.
+fn unreadable(why: &str) -> ApiError {
+    ApiError::Transport { sent: true, why: why.to_owned() }
 }
 
-fn paged(token: &str) -> Vec<(&str, &str)> {
-    if token.is_empty() { Vec::new() } else { vec![("page_token", token)] }
+/// A text that goes into files and variables, where a control character would start something else.
+fn printable(text: String, what: &str) -> ApiResult<String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(unreadable(&format!("{what} is empty or has control characters")));
+    }
+    Ok(text)
 }
 
-/// `host`, or `host:port` as the embedded Lakebase writes it. `None` while the endpoint has no host yet.
+/// `host`, or `host:port` as the embedded Lakebase writes it.
 fn host_and_port(text: &str) -> Option<(String, u16)> {
     let inert = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let (host, port) = match text.rsplit_once(':') {

@@ -56,14 +56,33 @@ impl Auth {
         if let Some(profile) = settings.text(Key::Profile) {
             return Self::from_profile(profile, &config_file(env)?, env);
         }
+        // A source that this version does not know must not be passed over: another identity would win.
+        for name in env_vars::DATABRICKS_UNKNOWN {
+            if env.get(name).is_some() {
+                return Err(Error::new(Kind::Unsupported, format!("${name} is set"))
+                    .because_of("this version knows personal access tokens and the Databricks CLI")
+                    .hint(format!(
+                        "unset {name}, or name a profile of ~/.databrickscfg with `LAKEBASE_PROFILE`"
+                    )));
+            }
+        }
         match (env.get(env_vars::DATABRICKS_HOST), env.get(env_vars::DATABRICKS_TOKEN)) {
+            (None, Some(_)) => Err(Error::new(
+                Kind::NoCredential,
+                format!("${} is set, but not ${}", env_vars::DATABRICKS_TOKEN, env_vars::DATABRICKS_HOST),
+            )
+            .hint(format!("set {} to the workspace of the token", env_vars::DATABRICKS_HOST))),
             (Some(host), Some(token)) => Ok(Self {
                 host: base_url(host)?,
                 source: format!("${} and ${}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN),
                 method: Method::Token(Secret::new(token)),
             }),
+            (Some(_), None) if env.get(env_vars::DATABRICKS_CONFIG_PROFILE).is_some() => {
+                let profile = env.get(env_vars::DATABRICKS_CONFIG_PROFILE).unwrap_or_default();
+                Self::from_profile(profile, &config_file(env)?, env)
+            }
             (Some(host), None) => Self::cli(host, ["--host".into(), base_url(host)?], env),
-            (None, _) => {
+            (None, None) => {
                 let named = env.get(env_vars::DATABRICKS_CONFIG_PROFILE);
                 let file = config_file(env)?;
                 let default = file.as_ref().and_then(|(_, ini)| ini.section(Some("DEFAULT")));
@@ -195,6 +214,18 @@ fn base_url(host: &str) -> Result<String> {
     Ok(format!("{}://{name}{port}", parsed.scheme()))
 }
 
+/// Whether the workspace that is configured runs on this machine, as far as that can be told without
+/// asking anybody.
+pub fn is_on_this_machine(settings: &Settings, env: &Env) -> bool {
+    match settings.text(Key::Profile) {
+        Some(profile) => profile == EMBEDDED,
+        None => env
+            .get(env_vars::DATABRICKS_HOST)
+            .and_then(|host| reqwest::Url::parse(host).ok())
+            .is_some_and(|url| url.host_str().is_some_and(is_loopback_host)),
+    }
+}
+
 /// Whether a host name or address means this machine.
 pub fn is_loopback_host(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -273,6 +304,13 @@ mod tests {
         assert_eq!(token(&resolve(None, &env).unwrap()), "t");
         assert_eq!(token(&resolve(None, &env[..1]).unwrap()), "d");
         assert_eq!(resolve(Some("gone"), &env).unwrap_err().kind, Kind::NoCredential);
+    }
+
+    #[test]
+    fn a_source_that_is_not_known_is_not_passed_over() {
+        let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_CLIENT_ID", "x")];
+        assert_eq!(resolve(None, &env).unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(resolve(None, &[("DATABRICKS_TOKEN", "t")]).unwrap_err().kind, Kind::NoCredential);
     }
 
     #[test]

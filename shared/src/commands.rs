@@ -45,7 +45,7 @@ impl Command {
             Self::Status(args) => status::run(args, world).await,
             Self::Env(args) => env::run(args, world).await,
             Self::Psql(args) => psql::run(args, world).await,
-            Self::Destroy(args) => destroy::run(args, world).await,
+            Self::Destroy(args) => destroy::run(&args.session(world)?, world).await,
             Self::Aliases(args) => aliases::run(&args, world),
         }
     }

@@ -12,6 +12,10 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The name by which a container reaches the machine that runs it.
 pub const CONTAINER_HOST: &str = "host.docker.internal";
 
+/// Variables of libpq that would lead a login elsewhere, or change what it does, behind our own (PostgreSQL
+/// documentation, 34.15: a service and an address win over the host's name).
+pub const MISLEADING: [&str; 4] = ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGOPTIONS"];
+
 /// The facts of a database login.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -51,7 +55,6 @@ impl Connection {
 
     /// The libpq connection URI (PostgreSQL documentation, 34.1.1.2); TLS is required.
     pub fn url(&self) -> Secret {
-        let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
         Secret::new(format!(
             "postgresql://{}:{}@{}:{}/{}?sslmode=require",
             escape(&self.user),
@@ -73,6 +76,11 @@ impl Connection {
             ("PGSSLMODE", Secret::new("require")),
         ]
     }
+}
+
+/// A text as a part of a URL: percent-encoded but for RFC 3986's unreserved characters.
+pub fn escape(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -85,6 +85,23 @@ pub async fn observe(client: &Client, target: &Target) -> Result<Observation> {
 pub async fn live(
     client: &Client,
     target: &Target,
+    mut seen: Observation,
+    fresh: bool,
+    report: Report<'_>,
+) -> Result<Live> {
+    // A branch that somebody else deletes or makes at the same time is looked at again.
+    for _ in 0..3 {
+        match live_once(client, target, seen, fresh, report).await {
+            Err(error) if error.kind == Kind::NoBranch => seen = observe(client, target).await?,
+            ended => return ended,
+        }
+    }
+    live_once(client, target, seen, fresh, report).await
+}
+
+async fn live_once(
+    client: &Client,
+    target: &Target,
     seen: Observation,
     fresh: bool,
     report: Report<'_>,
@@ -92,19 +109,23 @@ pub async fn live(
     let wanted = Wanted { parent: target.parent.to_string(), ttl: target.ttl, fresh };
     let steps = plan::to_live(&wanted, seen.branch.as_ref(), Timestamp::now())?;
     let created = steps.contains(&Step::Create);
+    if created {
+        // Before anything is deleted: without the parent there is nothing to make the branch anew from.
+        check_parent(client, target).await?;
+    }
     let until = Deadline::after(READY_WITHIN);
     let mut extend = None;
     for step in steps {
         match step {
             Step::Delete => delete(client, &target.path, report).await?,
             Step::Create => create(client, target, until, report).await?,
+            // The waiting itself is the same for a branch that was just made.
             Step::Await => report(Event::Waiting { branch: target.path.branch.to_string() }),
             Step::Extend(at) => extend = Some(at),
         }
     }
-    let settled = |branch: &Branch| branch.state == "READY";
     let (mut branch, endpoint) = match (seen.branch, seen.endpoint) {
-        (Some(branch), Some(endpoint)) if !created && settled(&branch) => (branch, endpoint),
+        (Some(branch), Some(endpoint)) if !created && takes_logins(&branch, &endpoint) => (branch, endpoint),
         _ => ready(client, &target.path, until).await?,
     };
     // Neither waits for the other: the expiry is the branch's, the login the endpoint's.
@@ -118,7 +139,6 @@ pub async fn live(
     extended.map_err(|error| error.into_error("extending the branch's life"))?;
     branch.expires = extend.or(branch.expires);
     let credential = credential.map_err(|error| error.into_error("getting a login for the branch"))?;
-    report(Event::LoginsUntil(credential.expires));
     Ok(Live { branch, endpoint, user: seen.user, credential, created })
 }
 
@@ -137,7 +157,7 @@ pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Resul
     Ok(!steps.is_empty())
 }
 
-/// Waits until the branch is READY and its endpoint has an address. IDLE is fine: it wakes on connect.
+/// Waits until the branch is READY and its endpoint has an address.
 ///
 /// # Errors
 /// [`Kind::Unreachable`] when that takes longer than `until`, and the API's own.
@@ -145,15 +165,41 @@ pub async fn ready(client: &Client, path: &BranchPath, until: Deadline) -> Resul
     let mut pause = Pause::new(until);
     loop {
         let (branch, endpoint) = tokio::join!(client.branch(path), client.endpoint(path));
-        let branch = branch.map_err(|error| error.into_error("reading the branch"))?;
-        let endpoint = endpoint.map_err(|error| error.into_error("reading the branch's endpoint"))?;
+        let (Some(branch), endpoint) = (
+            if_any(branch.map(Some), "reading the branch")?,
+            if_any(endpoint, "reading the branch's endpoint")?,
+        ) else {
+            return Err(Error::new(Kind::NoBranch, format!("`{path}` does not exist"))
+                .because_of("it was deleted meanwhile, or never made")
+                .hint("run the command again"));
+        };
         match endpoint {
-            Some(endpoint) if branch.state == "READY" && endpoint.state != "INIT" => {
-                return Ok((branch, endpoint));
+            Some(endpoint) if endpoint.disabled => {
+                return Err(Error::new(
+                    Kind::Guarded,
+                    format!("`{}` is switched off, so it never wakes", endpoint.name),
+                )
+                .hint("enable the endpoint in the workspace, or make the branch anew with `--fresh`"));
             }
+            Some(endpoint) if takes_logins(&branch, &endpoint) => return Ok((branch, endpoint)),
             _ => pause.wait().await?,
         }
     }
+}
+
+async fn check_parent(client: &Client, target: &Target) -> Result<()> {
+    match client.branch(&target.parent).await {
+        Err(error) if error.is_not_found() => {
+            Err(Error::new(Kind::BadConfig, format!("there is no parent branch `{}`", target.parent))
+                .hint("correct `LAKEBASE_PARENT_BRANCH`"))
+        }
+        answer => answer.map(drop).map_err(|error| error.into_error("reading the parent branch")),
+    }
+}
+
+/// Whether a login can be tried: IDLE is fine, it wakes on connect.
+fn takes_logins(branch: &Branch, endpoint: &Endpoint) -> bool {
+    branch.state == "READY" && endpoint.state != "INIT" && !endpoint.disabled
 }
 
 async fn create(client: &Client, target: &Target, until: Deadline, report: Report<'_>) -> Result<()> {
@@ -162,6 +208,8 @@ async fn create(client: &Client, target: &Target, until: Deadline, report: Repor
     match client.create_branch(&target.path, &target.parent, target.ttl, until).await {
         // Another terminal was first: its branch has the same name, so it is the same branch.
         Err(error) if error.is_already_exists() => Ok(()),
+        // The answer was lost, but the create may have landed: waiting for the branch will tell.
+        Err(error) if error.is_transient() && client.branch(&target.path).await.is_ok() => Ok(()),
         answer => answer.map_err(|error| error.into_error(&format!("creating branch {branch}"))),
     }
 }
@@ -174,7 +222,8 @@ async fn delete(client: &Client, path: &BranchPath, report: Report<'_>) -> Resul
     loop {
         if sent.is_none_or(|at: std::time::Instant| at.elapsed() > DELETE_AGAIN) {
             match client.delete_branch(path).await {
-                Err(error) if error.is_not_found() => return Ok(()),
+                // A deletion that is under way may be answered so; only the branch itself tells that it is over.
+                Err(error) if error.is_not_found() => {}
                 answer => answer.map_err(|error| error.into_error(&doing))?,
             }
             sent = Some(std::time::Instant::now());

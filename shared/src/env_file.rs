@@ -13,7 +13,7 @@ pub const NAME: &str = ".env.lakebase";
 /// The first line of the file; without it a file of that name is not ours.
 const MARK: &str = "# Written by lakebase; holds a short-lived login. Do not commit.";
 
-/// One variable in a form.
+/// A form of assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `KEY='value'`, for Compose's `env_file` and dotenv libraries.
@@ -24,7 +24,7 @@ pub enum Format {
     Fish,
 }
 
-/// One assignment. Values hold no line break (those of a connection are checked where they come in).
+/// One assignment. A line break in a value stays inside its quotes.
 pub fn line(format: Format, key: &str, value: &Secret) -> String {
     let value = value.expose();
     match format {
@@ -34,6 +34,15 @@ pub fn line(format: Format, key: &str, value: &Secret) -> String {
         Format::Dotenv => format!("{key}='{value}'"),
         Format::Shell => format!("export {key}='{}'", value.replace('\'', r"'\''")),
         Format::Fish => format!("set -gx {key} '{}';", value.replace('\\', r"\\").replace('\'', r"\'")),
+    }
+}
+
+/// The line that takes a variable out of a shell's environment; a dotenv file has none.
+pub fn unset(format: Format, key: &str) -> Option<String> {
+    match format {
+        Format::Dotenv => None,
+        Format::Shell => Some(format!("unset {key}")),
+        Format::Fish => Some(format!("set -e {key};")),
     }
 }
 

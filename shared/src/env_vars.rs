@@ -29,6 +29,9 @@ pub const DATABRICKS_CONFIG_PROFILE: &str = "DATABRICKS_CONFIG_PROFILE";
 pub const DATABRICKS_CONFIG_FILE: &str = "DATABRICKS_CONFIG_FILE";
 /// Path of the Databricks CLI, where it is not `databricks` on PATH. Unified auth.
 pub const DATABRICKS_CLI_PATH: &str = "DATABRICKS_CLI_PATH";
+/// Variables of unified auth that belong to a source which is not known yet.
+pub const DATABRICKS_UNKNOWN: [&str; 3] =
+    ["DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "ARM_CLIENT_ID"];
 /// The user's home folder.
 pub const HOME: &str = "HOME";
 /// Docker's configuration folder, where it is not `~/.docker`.
@@ -41,6 +44,8 @@ pub const DOCKER_PLUGIN_SOCKET: &str = "DOCKER_CLI_PLUGIN_SOCKET";
 pub const COMPOSE_FILE: &str = "COMPOSE_FILE";
 /// Splits [`COMPOSE_FILE`]; `:` where it is unset (on Windows `;`).
 pub const COMPOSE_PATH_SEPARATOR: &str = "COMPOSE_PATH_SEPARATOR";
+/// Set for Compose where the local database's own container would be called an orphan.
+pub const COMPOSE_IGNORE_ORPHANS: &str = "COMPOSE_IGNORE_ORPHANS";
 /// The user's shell, for `aliases` without an argument.
 pub const SHELL: &str = "SHELL";
 
@@ -54,3 +59,14 @@ pub const LAKEBASE_BRANCH_PATH: &str = "LAKEBASE_BRANCH_PATH";
 pub const LAKEBASE_DATABASE_URL: &str = "LAKEBASE_DATABASE_URL";
 /// Carries [`DB_SOURCE`]'s value to Compose, whose override file names it.
 pub const LAKEBASE_DB_SOURCE: &str = "LAKEBASE_DB_SOURCE";
+
+/// For the gateway: `host:port` of the branch's endpoint as its container reaches it.
+pub const LAKEBASE_UPSTREAM: &str = "LAKEBASE_UPSTREAM";
+/// For the gateway: the database user of the branch.
+pub const LAKEBASE_USER: &str = "LAKEBASE_USER";
+/// For the gateway: the branch's database. (As a setting it is the configuration's `database`.)
+pub const LAKEBASE_DATABASE: &str = "LAKEBASE_DATABASE";
+/// For the gateway: the role that sessions start as.
+pub const LAKEBASE_ROLE: &str = "LAKEBASE_ROLE";
+/// For the gateway: PEM of the certificate authority that signed the endpoint's certificate.
+pub const LAKEBASE_CA: &str = "LAKEBASE_CA";

@@ -1,7 +1,5 @@
 //! What long work tells while it runs; [`crate::ui::Ui`] turns it into words.
 
-use jiff::Timestamp;
-
 /// A step of the way to a live branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -32,6 +30,4 @@ pub enum Event {
         /// Its name in PostgreSQL.
         database: String,
     },
-    /// Logins that were just handed out are accepted until then.
-    LoginsUntil(Timestamp),
 }

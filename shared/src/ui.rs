@@ -66,7 +66,9 @@ impl Ui {
     pub fn error(&mut self, error: &Error) {
         self.rest();
         let mut line = |style: Style, label: &str, text: &str| {
-            let _ = writeln!(self.err, "{style}{label}:{style:#} {}", visible(text));
+            // A line of somebody else's words must not look like one of ours.
+            let text = visible(text).replace('\n', "\n    ");
+            let _ = writeln!(self.err, "{style}{label}:{style:#} {text}");
         };
         line(ERROR, "error", &error.message);
         error.causes.iter().for_each(|cause| line(STRONG, "caused by", cause));
@@ -81,7 +83,6 @@ impl Ui {
             Event::Waiting { branch } => format!("Waiting for branch {branch}"),
             Event::CreatingProject { project } => format!("Creating project {project}"),
             Event::CreatingDatabase { database } => format!("Creating database {database}"),
-            Event::LoginsUntil(_) => return,
         };
         if !self.terminal {
             return self.note(&text);

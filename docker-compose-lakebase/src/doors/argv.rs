@@ -59,6 +59,18 @@ fn length<S: AsRef<str>>(arguments: &[S], with_value: &[&str]) -> usize {
     arguments.len().min(if takes_value { 2 } else { 1 })
 }
 
+/// Whether a flag without a value is on, the last one counting: `--name`, or `--name=` and what Go reads as a
+/// truth (`strconv.ParseBool`).
+pub fn is_on<S: AsRef<str>>(words: impl IntoIterator<Item = S>, flag: &str) -> bool {
+    let value = |word: S| match word.as_ref().strip_prefix(flag)? {
+        "" => Some(true),
+        rest => {
+            rest.strip_prefix('=').map(|value| matches!(value, "1" | "t" | "T" | "true" | "True" | "TRUE"))
+        }
+    };
+    words.into_iter().filter_map(value).last().unwrap_or(false)
+}
+
 /// The position of `lakebase` in a plugin's arguments (without the program's name), if the call is ours:
 /// `[DOCKER FLAGS] compose [COMPOSE FLAGS] lakebase …`.
 pub fn lakebase_after_compose<S: AsRef<str>>(arguments: &[S]) -> Option<usize> {
@@ -66,7 +78,13 @@ pub fn lakebase_after_compose<S: AsRef<str>>(arguments: &[S]) -> Option<usize> {
     if arguments.get(compose)?.as_ref() != "compose" {
         return None;
     }
-    let at = compose + 1 + compose_flags(&arguments[compose + 1..]);
+    let flags = compose_flags(&arguments[compose + 1..]);
+    // `docker compose --help lakebase` is a question to Compose.
+    let asks = |word: &S| matches!(word.as_ref(), "-h" | "--help" | "-v" | "--version");
+    if arguments[compose + 1..compose + 1 + flags].iter().any(asks) {
+        return None;
+    }
+    let at = compose + 1 + flags;
     (arguments.get(at)?.as_ref() == "lakebase").then_some(at)
 }
 
@@ -112,6 +130,17 @@ mod tests {
         assert_eq!(at("lakebase up"), None);
         assert_eq!(at("docker-cli-plugin-metadata"), None);
         assert_eq!(at("compose -f"), None);
+        assert_eq!(at("compose --help lakebase"), None);
+    }
+
+    #[test]
+    fn every_spelling_of_a_truth_is_read() {
+        for on in ["--dry-run", "--dry-run=true", "--dry-run=1", "--dry-run=false --dry-run"] {
+            assert!(is_on(words(on), "--dry-run"), "{on}");
+        }
+        for off in ["", "--dry-run=false", "--dry-runs", "--dry-run --dry-run=0"] {
+            assert!(!is_on(words(off), "--dry-run"), "{off}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::error::{Error, Kind};
 pub enum ApiError {
     /// The server answered with an error.
     Refused {
-        /// The HTTP status.
-        status: StatusCode,
+        /// The HTTP status; none for an operation that failed after it was accepted.
+        status: Option<StatusCode>,
         /// `error_code` of the body, such as `NOT_FOUND`; empty where the body is not of the API.
         code: String,
         /// The server's words.
@@ -38,36 +38,50 @@ impl ApiError {
             (body.error_code.as_str().unwrap_or_default().to_owned(), body.message)
         });
         let message = if message.is_empty() { format!("the answer was {status}") } else { message };
-        Self::Refused { status, code, message, retry_after }
+        Self::Refused { status: Some(status), code, message, retry_after }
+    }
+
+    /// The error that an operation ended with.
+    pub(super) fn of_operation(body: ErrorBody) -> Self {
+        let code = body.error_code.as_str().unwrap_or_default().to_owned();
+        Self::Refused { status: None, code, message: body.message, retry_after: None }
     }
 
     /// Whether the resource does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
+        matches!(self, Self::Refused { status, code, .. }
+            if *status == Some(StatusCode::NOT_FOUND) || code == "NOT_FOUND")
     }
 
     /// Whether a create met something that exists; both spellings are in use
     /// (409 ALREADY_EXISTS, and 400 BAD_REQUEST with `… already exists`).
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Self::Refused { status, code, message, .. }
-            if *status == StatusCode::CONFLICT || code == "ALREADY_EXISTS"
-                || (*status == StatusCode::BAD_REQUEST && message.contains("already exists")))
+            if *status == Some(StatusCode::CONFLICT) || code == "ALREADY_EXISTS"
+                || (code == "BAD_REQUEST" && message.contains("already exists")))
     }
 
     /// Whether the branch limit of the project is reached: known by the code alone.
     pub fn is_quota(&self) -> bool {
         const CODES: [&str; 3] = ["QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "RESOURCE_LIMIT_EXCEEDED"];
         matches!(self, Self::Refused { status, code, .. }
-            if status.is_client_error() && CODES.contains(&code.as_str()) && *status != StatusCode::TOO_MANY_REQUESTS)
+            if CODES.contains(&code.as_str()) && *status != Some(StatusCode::TOO_MANY_REQUESTS))
     }
 
     /// Whether the same call may succeed in a moment.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504),
+            Self::Refused { status, .. } => {
+                status.is_some_and(|status| matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504))
+            }
             Self::Transport { .. } => true,
             Self::Before(_) => false,
         }
+    }
+
+    /// Whether the server did nothing, so that even a create may be sent again.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::Refused { status: Some(StatusCode::TOO_MANY_REQUESTS), .. })
     }
 
     /// The failure of `doing` (for instance "creating branch x") as a user reads it.
@@ -79,12 +93,12 @@ impl ApiError {
                     .because_of(why)
                     .hint("check the workspace host and the network, then run the same command again")
             }
-            Self::Refused { status: StatusCode::UNAUTHORIZED, message, .. } => {
+            Self::Refused { status: Some(StatusCode::UNAUTHORIZED), message, .. } => {
                 Error::new(Kind::Denied, format!("{doing} failed: the workspace refused the credential"))
                     .because_of(message)
                     .hint("the token is wrong, expired, or of another workspace: set DATABRICKS_TOKEN anew or run `databricks auth login`")
             }
-            Self::Refused { status: StatusCode::FORBIDDEN, message, .. } => {
+            Self::Refused { status: Some(StatusCode::FORBIDDEN), message, .. } => {
                 Error::new(Kind::Denied, format!("{doing} failed: this identity may not do that"))
                     .because_of(message)
                     .hint("ask a manager of the Lakebase project for the permission")
@@ -143,6 +157,8 @@ mod tests {
     fn quota_is_not_a_rate_limit() {
         assert_eq!(read(400, r#"{"error_code":"QUOTA_EXCEEDED"}"#).into_error("x").kind, Kind::Quota);
         assert!(!read(429, r#"{"error_code":"RESOURCE_EXHAUSTED"}"#).is_quota());
+        let late = ErrorBody { error_code: "QUOTA_EXCEEDED".into(), message: String::new() };
+        assert!(ApiError::of_operation(late).is_quota(), "an operation may end with it too");
     }
 
     proptest! {

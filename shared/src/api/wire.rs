@@ -46,6 +46,8 @@ pub(super) struct BranchStatus {
     #[serde(default)]
     pub(super) current_state: String,
     #[serde(default)]
+    pub(super) pending_state: String,
+    #[serde(default)]
     pub(super) default: bool,
     #[serde(default)]
     pub(super) is_protected: bool,

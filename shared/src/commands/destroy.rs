@@ -11,12 +11,21 @@ pub struct Args {
     settings: SettingArgs,
 }
 
+impl Args {
+    /// The session whose branch is meant; whatever is wrong with it shows before anything is taken down.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`].
+    pub fn session(self, world: &World<'_>) -> Result<Session> {
+        Session::open(self.settings, world)
+    }
+}
+
 /// Deletes for good and waits until the branch is gone. No branch is no failure.
 ///
 /// # Errors
-/// Those of the session, of [`ensure::gone`] and of the file.
-pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
-    let session = Session::open(args.settings, world)?;
+/// Those of [`ensure::gone`] and of the file.
+pub async fn run(session: &Session, world: &mut World<'_>) -> Result<()> {
     let client = session.client().await?;
     let ui = &mut *world.ui;
     let existed = ensure::gone(&client, &session.target, &mut |event| ui.event(&event)).await;

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use super::session::{Session, SettingArgs, World};
+use crate::connection::MISLEADING;
 use crate::env_file;
 use crate::error::Result;
 
@@ -55,6 +56,11 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         Format::Shell => env_file::Format::Shell,
         Format::Fish => env_file::Format::Fish,
     };
+    for name in MISLEADING {
+        if let Some(line) = env_file::unset(format, name) {
+            world.ui.data(&line);
+        }
+    }
     for (key, value) in &variables {
         world.ui.data(&env_file::line(format, key, value));
     }

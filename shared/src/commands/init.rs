@@ -30,6 +30,18 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     let project = Project::load(args.settings, world.env, &world.cwd)?;
     let settings = &project.settings;
     let root = identity::worktree_root(&world.cwd)?;
+    for setting in Key::ALL.into_iter().filter_map(|key| settings.get(key)) {
+        if !file::is_writable(&setting.value) {
+            return Err(Error::new(
+                Kind::BadConfig,
+                format!("{:?} can't be written to a file", setting.value),
+            )
+            .because_of(format!(
+                "it comes from {}, and has a quote or a control character",
+                setting.origin
+            )));
+        }
+    }
     let id = match settings.text(Key::ProjectName) {
         Some(_) => settings.project()?,
         None => name_of(&world.cwd)?,
@@ -133,7 +145,8 @@ fn write(project: &Project, id: &ResourceId, uid: &str, cwd: &Path, root: &Path)
     let (old, new) = match &project.source {
         Some(Source::Manifest(path)) => {
             let old = read()?;
-            let new = manifest::with(path, &old, Key::ProjectId, uid)?;
+            let new = manifest::with(path, &old, Key::ProjectName, id.as_str())?;
+            let new = manifest::with(path, &new, Key::ProjectId, uid)?;
             (old, new)
         }
         Some(Source::Config(_)) => {

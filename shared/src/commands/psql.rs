@@ -1,6 +1,7 @@
 //! `psql`: PostgreSQL's terminal on the branch.
 
-use super::session::{Session, SettingArgs, World, exec};
+use super::session::{Session, SettingArgs, World, exec_with_login};
+use crate::auth::is_loopback_host;
 use crate::connection::Connection;
 use crate::error::{Error, Kind, Result};
 
@@ -34,16 +35,19 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     } else {
         session.connection(&session.live(world.ui).await?)
     };
-    Err(exec(&program, &args.arguments, &connection.variables()))
+    Err(exec_with_login(&program, &args.arguments, &connection.variables()))
 }
 
 /// A login to the parent. In a workspace the parent is production, which this tool never hands out; the
 /// embedded Lakebase's production has to be filled somehow.
 async fn parent(session: &Session) -> Result<Connection> {
+    let guarded = |host: &str| {
+        Error::new(Kind::Guarded, "`--parent` is for the embedded Lakebase only")
+            .because_of(format!("`{}` is on {host}", session.target.parent))
+            .hint("leave `--parent` out to work on your own copy")
+    };
     if !session.auth.is_loopback() {
-        return Err(Error::new(Kind::Guarded, "`--parent` is for the embedded Lakebase only")
-            .because_of(format!("`{}` is a branch of {}", session.target.parent, session.auth.host))
-            .hint("leave `--parent` out to work on your own copy"));
+        return Err(guarded(&session.auth.host));
     }
     let client = session.client().await?;
     let path = &session.target.parent;
@@ -52,6 +56,10 @@ async fn parent(session: &Session) -> Result<Connection> {
     let endpoint = endpoint.map_err(|error| error.into_error(&doing))?;
     let endpoint = endpoint
         .ok_or_else(|| Error::new(Kind::NoBranch, format!("branch {} takes no logins yet", path.branch)))?;
+    // The API's address alone proves little: it may be a tunnel to a workspace.
+    if !is_loopback_host(&endpoint.host) {
+        return Err(guarded(&endpoint.host));
+    }
     let credential = client.credential(&endpoint.name).await.map_err(|error| error.into_error(&doing))?;
     Ok(Connection {
         host: endpoint.host,

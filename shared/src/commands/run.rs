@@ -1,6 +1,6 @@
 //! `run -- CMD`: a command on the host with the branch in its environment. The cargo face's own.
 
-use super::session::{Session, SettingArgs, World, exec};
+use super::session::{Session, SettingArgs, World, exec_with_login};
 use crate::error::{Error, Kind, Result};
 
 /// Arguments of `run`.
@@ -25,5 +25,5 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     })?;
     let session = Session::open(args.settings, world)?;
     let live = session.live(world.ui).await?;
-    Err(exec(&program, arguments, &session.variables(&live)))
+    Err(exec_with_login(&program, arguments, &session.variables(&live)))
 }

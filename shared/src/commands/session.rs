@@ -8,7 +8,7 @@ use crate::api::{BranchPath, Client};
 use crate::auth::{Auth, FindEmbedded};
 use crate::branch::BranchId;
 use crate::config::{Key, Layer, Settings, file, manifest};
-use crate::connection::Connection;
+use crate::connection::{Connection, MISLEADING};
 use crate::ensure::{self, Live, Observation, Target};
 use crate::env_vars::{self, Env};
 use crate::error::{Error, Kind, Result};
@@ -164,8 +164,16 @@ impl Session {
     /// # Errors
     /// Those of the configuration, git and credentials.
     pub fn open(flags: SettingArgs, world: &World<'_>) -> Result<Self> {
+        // Git first: without it the place of the project's file is a guess.
         let identity = GitIdentity::discover(&world.cwd)?;
-        let project = Project::load(flags, world.env, &world.cwd)?;
+        Self::of(identity, Project::load(flags, world.env, &world.cwd)?, world)
+    }
+
+    /// The same for a project that was loaded already.
+    ///
+    /// # Errors
+    /// Those of the settings and credentials.
+    pub fn of(identity: GitIdentity, project: Project, world: &World<'_>) -> Result<Self> {
         let settings = &project.settings;
         let id = BranchId::of(&identity);
         let project_id = settings.project()?;
@@ -175,6 +183,11 @@ impl Session {
             project_uid: settings.text(Key::ProjectId).map(str::to_owned),
             ttl: settings.ttl()?,
         };
+        if target.parent.branch == target.path.branch {
+            return Err(Error::new(Kind::BadConfig, "the parent branch is this git branch's own")
+                .because_of(format!("parent-branch is {}", target.parent.branch))
+                .hint("correct `LAKEBASE_PARENT_BRANCH`"));
+        }
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
         Ok(Self { project, identity, id, target, auth })
     }
@@ -260,17 +273,25 @@ impl Session {
     }
 }
 
-/// Replaces this process by `program` with `arguments` and the variables laid over the environment.
-/// Returns only when that failed.
-pub fn exec(program: &Path, arguments: &[String], variables: &[(&str, Secret)]) -> Error {
+/// Replaces this process by `program` with `arguments` and a login's variables laid over the environment;
+/// what would lead the login elsewhere goes. Returns only when that failed.
+pub fn exec_with_login(program: &Path, arguments: &[String], variables: &[(&str, Secret)]) -> Error {
     let mut command = std::process::Command::new(program);
     command.args(arguments);
-    for (key, value) in variables {
-        command.env(key, value.expose());
-    }
+    MISLEADING.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    exec(command, variables)
+}
+
+/// Replaces this process by `command` with the variables laid over its environment. Returns only when that
+/// failed.
+pub fn exec(mut command: std::process::Command, variables: &[(&str, Secret)]) -> Error {
+    command.envs(variables.iter().map(|(key, value)| (key, value.expose())));
+    let program = command.get_program().to_string_lossy().into_owned();
     #[cfg(unix)]
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     #[cfg(not(unix))]
     let error = std::io::Error::from(std::io::ErrorKind::Unsupported);
-    Error::new(Kind::Program, format!("`{}` could not be started", program.display())).because(&error)
+    Error::new(Kind::Program, format!("`{program}` could not be started")).because(&error)
 }

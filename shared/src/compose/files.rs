@@ -35,13 +35,29 @@ pub struct Choice {
 /// # Errors
 /// [`Kind::NoModel`] where there is none, [`Kind::Unsupported`] for standard input, [`Kind::Io`].
 pub fn find(choice: &Choice, env: &Env, cwd: &Path) -> Result<Vec<PathBuf>> {
+    find_any(choice, env, cwd)?.ok_or_else(|| {
+        Error::new(Kind::NoModel, "no Compose file was found")
+            .because_of(format!("there is no {} in this folder or above", BASES.join(", ")))
+            .hint("change to the project's folder, or name the file with `docker compose -f FILE lakebase …`")
+    })
+}
+
+/// The same; `None` where no file is named and none is found.
+///
+/// # Errors
+/// As for [`find`], but for a search without a result.
+pub fn find_any(choice: &Choice, env: &Env, cwd: &Path) -> Result<Option<Vec<PathBuf>>> {
     let named = if choice.files.is_empty() { from_variable(choice, env, cwd)? } else { choice.files.clone() };
     if named.iter().any(|file| file == "-") {
         return Err(Error::new(Kind::Unsupported, "a Compose file on standard input can't be changed")
             .hint("save it to a file and name that with `-f`"));
     }
     if !named.is_empty() {
-        return named.into_iter().map(|file| exists(PathBuf::from(file), cwd)).collect();
+        return named
+            .into_iter()
+            .map(|file| exists(PathBuf::from(file), cwd))
+            .collect::<Result<_>>()
+            .map(Some);
     }
     let start = choice.project_directory.as_ref().map_or_else(|| cwd.to_owned(), |folder| cwd.join(folder));
     let first = |folder: &Path, names: &[&str]| {
@@ -49,12 +65,10 @@ pub fn find(choice: &Choice, env: &Env, cwd: &Path) -> Result<Vec<PathBuf>> {
     };
     for folder in start.ancestors() {
         if let Some(base) = first(folder, &BASES) {
-            return Ok([Some(base), first(folder, &OVERRIDES)].into_iter().flatten().collect());
+            return Ok(Some([Some(base), first(folder, &OVERRIDES)].into_iter().flatten().collect()));
         }
     }
-    Err(Error::new(Kind::NoModel, "no Compose file was found")
-        .because_of(format!("there is no {} in `{}` or above", BASES.join(", "), start.display()))
-        .hint("change to the project's folder, or name the file with `docker compose -f FILE lakebase …`"))
+    Ok(None)
 }
 
 /// The path of the override file for a set of files: beside the first of them, one per project and set.
@@ -79,11 +93,11 @@ pub fn write_override(path: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Error::io(format!("making the folder `{}`", folder.display()), &error))?;
-    let ignore = folder.join(".gitignore");
-    if !ignore.exists() {
-        env_file::replace(&ignore, "*\n", 0o644)?;
+    let failed = |error| Error::io(format!("making the folder `{}`", folder.display()), &error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    // A folder of that name with something in it may be the user's: what git sees there is not ours to say.
+    if std::fs::read_dir(folder).map_err(failed)?.next().is_none() {
+        env_file::replace(&folder.join(".gitignore"), "*\n", 0o644)?;
     }
     env_file::replace(path, text, 0o644)
 }

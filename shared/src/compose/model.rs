@@ -15,6 +15,15 @@ pub struct Model {
     /// The services by name.
     #[serde(default)]
     pub services: BTreeMap<String, Service>,
+    /// The named volumes by key.
+    #[serde(default)]
+    volumes: BTreeMap<String, Volume>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Volume {
+    /// The name on the engine; several keys may have one.
+    name: Option<String>,
 }
 
 /// The parts of a service that matter here.
@@ -46,6 +55,9 @@ pub struct Service {
     /// Entries of `/etc/hosts`, `name=address`.
     #[serde(default)]
     pub extra_hosts: Vec<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
 }
 
 /// A mount of a service.
@@ -60,6 +72,11 @@ pub struct Mount {
 }
 
 impl Model {
+    /// The engine's name of the volume with that key.
+    pub fn volume_name<'a>(&'a self, key: &'a str) -> &'a str {
+        self.volumes.get(key).and_then(|volume| volume.name.as_deref()).unwrap_or(key)
+    }
+
     /// Reads what Compose printed.
     ///
     /// # Errors
@@ -74,6 +91,11 @@ impl Model {
 }
 
 impl Service {
+    /// Whether the service sets a key that is none of the fields here.
+    pub fn has(&self, key: &str) -> bool {
+        self.other.get(key).is_some_and(|value| !value.is_null())
+    }
+
     /// The service whose network this one shares.
     pub fn network_owner(&self) -> Option<&str> {
         self.network_mode.as_deref()?.strip_prefix("service:")

@@ -32,8 +32,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Layer> {
     Ok(layer)
 }
 
+/// Whether a value can be written so that it is read back as it was, and a shell runs nothing in it.
+pub fn is_writable(value: &str) -> bool {
+    !value.contains('\'') && !value.chars().any(char::is_control)
+}
+
 /// The text with `key` set to `value`: its line replaced where it has one, else a line added after the
-/// last assignment. Comments, blank lines and their order stay as they were. `value` holds no single quote.
+/// last assignment. Comments, blank lines and their order stay as they were. `value` [`is_writable`].
 pub fn with(text: &str, key: Key, value: &str) -> String {
     let variable = key.variable();
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };

@@ -1,0 +1,332 @@
+//! `connect = "gateway"`: a gateway in the local database's seat. The service keeps its name, networks, ports,
+//! environment and secrets, so that whoever knew the database finds it; what answers is the branch. Constants only.
+
+use serde_yaml::value::{Tag, TaggedValue};
+use serde_yaml::{Mapping, Value};
+
+use super::{document, knows_host, only_of, reset};
+use crate::compose::model::{Model, Service};
+use crate::connection::CONTAINER_HOST;
+use crate::env_vars;
+use crate::error::{Error, Kind, Result};
+
+/// Label of a gateway's container: the branch's resource name.
+pub const BRANCH: &str = "lakebase.branch";
+/// Label of a gateway's container: the branch's `uid`, another for each fork of one name.
+pub const FORK: &str = "lakebase.fork";
+/// Label of a gateway's container: the resource name of the endpoint that logins are minted for.
+pub const ENDPOINT: &str = "lakebase.endpoint";
+/// The gateway's program in its image.
+const PROGRAM: &str = "/lakebase-gateway";
+/// What makes the local database a database, and would break the gateway.
+const OF_THE_DATABASE: [&str; 14] = [
+    "build",
+    "command",
+    "develop",
+    "devices",
+    "platform",
+    "post_start",
+    "pre_stop",
+    "profiles",
+    "read_only",
+    "shm_size",
+    "stop_signal",
+    "tmpfs",
+    "user",
+    "working_dir",
+];
+
+/// What the gateway has to know; it travels in the model, so none of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The gateway's image, which is on the engine already.
+    pub image: String,
+    /// `host:port` of the branch's endpoint as a container reaches it.
+    pub upstream: String,
+    /// The database user.
+    pub user: String,
+    /// The branch's database.
+    pub database: String,
+    /// The role that sessions start as.
+    pub role: Option<String>,
+    /// Certificate authority of an endpoint that no public one signed, PEM.
+    pub ca: Option<String>,
+    /// The branch's resource name.
+    pub branch: String,
+    /// The branch's `uid`.
+    pub fork: String,
+    /// The endpoint's resource name.
+    pub endpoint: String,
+}
+
+impl Seat {
+    /// The id of the branch, without its project.
+    fn branch_id(&self) -> &str {
+        self.branch.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn environment(&self) -> Mapping {
+        let mut pairs = vec![
+            (env_vars::LAKEBASE_UPSTREAM, &self.upstream),
+            (env_vars::LAKEBASE_USER, &self.user),
+            (env_vars::LAKEBASE_DATABASE, &self.database),
+        ];
+        pairs.extend(self.role.as_ref().map(|role| (env_vars::LAKEBASE_ROLE, role)));
+        pairs.extend(self.ca.as_ref().map(|ca| (env_vars::LAKEBASE_CA, ca)));
+        pairs.into_iter().map(|(key, value)| (key.into(), literal(value))).collect()
+    }
+
+    fn labels(&self) -> Mapping {
+        let pairs = [(BRANCH, &self.branch), (FORK, &self.fork), (ENDPOINT, &self.endpoint)];
+        pairs.into_iter().map(|(key, value)| (key.into(), literal(value))).collect()
+    }
+
+    /// The seat that an override file of ours holds for the service, so that a command that asks nobody
+    /// can leave it as it is.
+    pub fn read(text: &str, database: &str) -> Option<Self> {
+        let root: Value = serde_yaml::from_str(text).ok()?;
+        let service = root.get("services")?.get(database)?;
+        let plain = |value: &Value| Some(value.as_str()?.replace("$$", "$"));
+        let variable = |name: &str| plain(service.get("environment")?.get(name)?);
+        let label = |name: &str| plain(service.get("labels")?.get(name)?);
+        Some(Self {
+            image: plain(service.get("image")?)?,
+            upstream: variable(env_vars::LAKEBASE_UPSTREAM)?,
+            user: variable(env_vars::LAKEBASE_USER)?,
+            database: variable(env_vars::LAKEBASE_DATABASE)?,
+            role: variable(env_vars::LAKEBASE_ROLE),
+            ca: variable(env_vars::LAKEBASE_CA),
+            branch: label(BRANCH)?,
+            fork: label(FORK)?,
+            endpoint: label(ENDPOINT)?,
+        })
+    }
+}
+
+/// The text of the override file. `quick_checks` says that the engine knows `healthcheck.start_interval`
+/// (Engine 25 and later; older ones refuse the container).
+///
+/// # Errors
+/// [`Kind::Unsupported`] where a service mounts the database's volumes.
+pub fn text(model: &Model, database: &str, seat: &Seat, quick_checks: bool) -> Result<String> {
+    let Some(original) = model.services.get(database) else {
+        return Err(Error::new(Kind::NoDatabaseService, format!("the model has no service `{database}`")));
+    };
+    let mut services = Mapping::new();
+    services.insert(database.into(), Value::Mapping(gateway(original, seat, quick_checks)));
+    for (name, service) in model.services.iter().filter(|(name, _)| *name != database) {
+        let change = beside(name, service, model, database, seat)?;
+        if !change.is_empty() {
+            services.insert(name.as_str().into(), Value::Mapping(change));
+        }
+    }
+    let what = format!("It puts a gateway to the Lakebase branch into the seat of `{database}`.");
+    document(&what, services, only_of(model, database))
+}
+
+/// The database's own service.
+fn gateway(original: &Service, seat: &Seat, quick_checks: bool) -> Mapping {
+    let mut service = Mapping::new();
+    let mut set = |key: &str, value: Value| service.insert(key.into(), value);
+    set("image", literal(&seat.image));
+    // It was built or loaded beside the programs; no registry has it.
+    set("pull_policy", "never".into());
+    let program = |words: &[&str]| Value::Sequence(words.iter().map(|word| (*word).into()).collect());
+    set("entrypoint", tagged("override", program(&[PROGRAM, "serve"])));
+    for key in OF_THE_DATABASE.into_iter().filter(|key| original.has(key)) {
+        set(key, reset());
+    }
+    if !original.volumes.is_empty() {
+        set("volumes", reset());
+    }
+    if !original.volumes_from.is_empty() {
+        set("volumes_from", reset());
+    }
+    let mut check = Mapping::new();
+    check.insert("test".into(), program(&["CMD", PROGRAM, "healthy"]));
+    let times: &[(&str, &str)] = if quick_checks {
+        &[("interval", "15s"), ("start_interval", "200ms"), ("start_period", "60s")]
+    } else {
+        &[("interval", "1s"), ("start_period", "60s")]
+    };
+    for (key, value) in [("timeout", "5s")].iter().chain(times) {
+        check.insert((*key).into(), (*value).into());
+    }
+    set("healthcheck", tagged("override", Value::Mapping(check)));
+    set("environment", Value::Mapping(seat.environment()));
+    set("labels", Value::Mapping(seat.labels()));
+    if seat.upstream.starts_with(&format!("{CONTAINER_HOST}:")) && !knows_host(original) {
+        let entry = format!("{CONTAINER_HOST}:host-gateway");
+        set("extra_hosts", Value::Sequence(vec![entry.into()]));
+    }
+    service
+}
+
+/// Another service: restarted when the gateway is replaced, and told the branch where it asks for it.
+fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &Seat) -> Result<Mapping> {
+    if service.volumes_from.iter().any(|from| from.split(':').next() == Some(database)) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("service `{name}` can't run without `{database}`: it mounts its volumes"),
+        )
+        .hint(format!("give `{name}` a profile that only the local database uses")));
+    }
+    let mut change = Mapping::new();
+    if let Some(dependency) = service.depends_on.get(database) {
+        let condition =
+            dependency.get("condition").and_then(|value| value.as_str()).unwrap_or("service_started");
+        let dependency: Mapping = [
+            ("condition".into(), condition.into()),
+            ("restart".into(), true.into()),
+            ("required".into(), true.into()),
+        ]
+        .into_iter()
+        .collect();
+        change.insert(
+            "depends_on".into(),
+            Value::Mapping([(database.into(), Value::Mapping(dependency))].into_iter().collect()),
+        );
+    }
+    let mut environment = Mapping::new();
+    if service.environment.get(env_vars::DATABASE_URL).is_some_and(|value| !is_usable(value.as_ref()))
+        && let Some(url) = local_url(model, database)
+    {
+        environment.insert(env_vars::DATABASE_URL.into(), literal(&url));
+    }
+    let source = format!("lakebase/{}", seat.branch_id());
+    for (key, value) in [(env_vars::DB_SOURCE, &source), (env_vars::LAKEBASE_BRANCH_PATH, &seat.branch)] {
+        if service.environment.contains_key(key) {
+            environment.insert(key.into(), literal(value));
+        }
+    }
+    if !environment.is_empty() {
+        change.insert("environment".into(), Value::Mapping(environment));
+    }
+    Ok(change)
+}
+
+fn is_usable(value: Option<&serde_json::Value>) -> bool {
+    value.and_then(|value| value.as_str()).is_some_and(|text| !text.trim().is_empty())
+}
+
+/// The URL of the seat with the credentials that the local service declares; `None` where it reads them
+/// from a file, which only its container can.
+fn local_url(model: &Model, database: &str) -> Option<String> {
+    let service = model.services.get(database)?;
+    let declared =
+        |name: &str| service.environment.get(name)?.as_ref()?.as_str().filter(|text| !text.is_empty());
+    if ["POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE", "POSTGRES_DB_FILE"]
+        .iter()
+        .any(|name| declared(name).is_some())
+    {
+        return None;
+    }
+    let user = declared("POSTGRES_USER").unwrap_or("postgres");
+    let login = match declared("POSTGRES_PASSWORD") {
+        Some(password) => {
+            format!("{}:{}", crate::connection::escape(user), crate::connection::escape(password))
+        }
+        None => crate::connection::escape(user),
+    };
+    let name = crate::connection::escape(declared("POSTGRES_DB").unwrap_or(user));
+    Some(format!("postgresql://{login}@{database}:5432/{name}"))
+}
+
+/// A text that Compose takes as it is: it would read `$` as the start of a variable.
+fn literal(text: &str) -> Value {
+    Value::from(text.replace('$', "$$"))
+}
+
+fn tagged(tag: &str, value: Value) -> Value {
+    Value::Tagged(Box::new(TaggedValue { tag: Tag::new(tag), value }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seat() -> Seat {
+        Seat {
+            image: "lakebase-gateway:1".into(),
+            upstream: "host.docker.internal:20001".into(),
+            user: "ada@example.com".into(),
+            database: "shop".into(),
+            role: Some("own$er".into()),
+            ca: Some("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into()),
+            branch: "projects/shop/branches/dev-ada-x-123456".into(),
+            fork: "br-1".into(),
+            endpoint: "projects/shop/branches/dev-ada-x-123456/endpoints/primary".into(),
+        }
+    }
+
+    fn overlay(services: &serde_json::Value) -> Value {
+        let model =
+            Model::parse(json!({"name": "shop", "services": services}).to_string().as_bytes()).unwrap();
+        serde_yaml::from_str(&text(&model, "db", &seat(), false).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_seat_loses_what_makes_it_a_database_and_keeps_the_rest() {
+        let overlay = overlay(&json!({"db": {
+            "image": "postgres:17", "command": ["-c", "fsync=off"], "profiles": ["local"], "entrypoint": null,
+            "environment": {"POSTGRES_PASSWORD": "x"}, "ports": [{"target": 5432}],
+            "volumes": [{"type": "volume", "source": "pg"}],
+        }}));
+        let db = overlay["services"]["db"].as_mapping().unwrap();
+        let keys: Vec<&str> = db.keys().filter_map(Value::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "image",
+                "pull_policy",
+                "entrypoint",
+                "command",
+                "profiles",
+                "volumes",
+                "healthcheck",
+                "environment",
+                "labels",
+                "extra_hosts"
+            ]
+        );
+        assert!(matches!(&overlay["volumes"]["pg"], Value::Tagged(value) if value.tag == "reset"));
+    }
+
+    #[test]
+    fn who_depends_on_the_seat_is_restarted_with_it() {
+        let overlay = overlay(&json!({
+            "db": {"image": "postgres"},
+            "app": {"depends_on": {"db": {"condition": "service_healthy", "required": false}, "redis": {}}},
+            "redis": {"image": "redis"},
+        }));
+        let dependency = &overlay["services"]["app"]["depends_on"]["db"];
+        assert_eq!(dependency["condition"], "service_healthy");
+        assert_eq!((&dependency["restart"], &dependency["required"]), (&true.into(), &true.into()));
+        assert!(overlay["services"].get("redis").is_none());
+    }
+
+    #[test]
+    fn only_what_a_service_declares_is_filled_in() {
+        let overlay = overlay(&json!({
+            "db": {"image": "postgres", "environment": {"POSTGRES_USER": "u@x", "POSTGRES_PASSWORD": "p$w"}},
+            "has": {"environment": {"DATABASE_URL": "postgresql://u:p@db/x"}},
+            "lacks": {"environment": {"DATABASE_URL": null, "DB_SOURCE": "local"}},
+        }));
+        assert!(overlay["services"].get("has").is_none());
+        let environment = &overlay["services"]["lacks"]["environment"];
+        assert_eq!(environment["DATABASE_URL"], "postgresql://u%40x:p%24w@db:5432/u%40x");
+        assert_eq!(environment["DB_SOURCE"], "lakebase/dev-ada-x-123456");
+        assert!(environment.get("LAKEBASE_BRANCH_PATH").is_none());
+    }
+
+    #[test]
+    fn a_seat_is_read_back_as_it_was_written() {
+        let model = Model::parse(br#"{"name":"shop","services":{"db":{"image":"postgres"}}}"#).unwrap();
+        let written = text(&model, "db", &seat(), true).unwrap();
+        assert_eq!(Seat::read(&written, "db"), Some(seat()));
+        assert_eq!(Seat::read(&written, "other"), None);
+        assert_eq!(Seat::read("nonsense: [", "db"), None);
+    }
+}
