@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/machine.sh
 source tests/machine.sh
-machine_install docker engine compose postgres cc git
+# shellcheck disable=SC2119 # All parts.
+machine_install
 machine_start
 
 rounds=${LAKEBASE_BENCH_ROUNDS:-25}

@@ -13,7 +13,7 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres cc git (the default), python debootstrap.
+Parts: docker engine compose postgres psql cc git (the default), python debootstrap.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -86,18 +86,36 @@ has_postgres() {
   done
   return 1
 }
+has_psql() { has psql; }
 has_cc() { has cc; }
 has_git() { has git; }
 has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_debootstrap() { has debootstrap; }
 
+# Homebrew keeps the folder of these programs off PATH.
+psql_of_homebrew() {
+  local folder
+  for folder in /opt/homebrew/opt/{postgresql@*,libpq}/bin /usr/local/opt/{postgresql@*,libpq}/bin; do
+    if [[ -x $folder/psql ]]; then printf '%s\n' "$folder" && return; fi
+  done
+  return 1
+}
+
 # The name of a part, and how to get it by hand.
 advice() {
+  local folder
   case $1 in
     docker) echo "the Docker CLI: Debian 13 and later: apt install docker-cli; Debian 12, Ubuntu: apt install docker.io; macOS: Docker Desktop" ;;
     engine) echo "the Docker Engine: Debian, Ubuntu: apt install docker.io; Fedora: dnf install moby-engine; macOS: Docker Desktop" ;;
     compose) echo "Docker Compose $COMPOSE_MIN or later: Debian 13 and later: apt install docker-compose; Ubuntu: apt install docker-compose-v2; Fedora: dnf install docker-compose; macOS: Docker Desktop" ;;
     postgres) echo "PostgreSQL's server programs: Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17" ;;
+    psql)
+      if folder=$(psql_of_homebrew); then
+        echo "psql on PATH: export PATH=\"$folder:\$PATH\""
+      else
+        echo "psql: Debian, Ubuntu: apt install postgresql-client; Fedora: dnf install postgresql; macOS: brew install libpq, and its bin folder on PATH"
+      fi
+      ;;
     cc) echo "a C compiler: Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install" ;;
     git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
@@ -109,7 +127,7 @@ advice() {
 # Prints the parts of the list that are missing, one a line.
 missing_parts() {
   local part
-  (($# > 0)) || set -- docker engine compose postgres cc git
+  (($# > 0)) || set -- docker engine compose postgres psql cc git
   for part in "$@"; do
     advice "$part" >/dev/null
     "has_$part" || printf '%s\n' "$part"
@@ -234,6 +252,7 @@ install_postgres() (
   apt_install postgresql
 )
 
+install_psql() { apt_install postgresql-client; }
 install_cc() { apt_install gcc libc6-dev; }
 install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }
