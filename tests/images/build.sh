@@ -8,10 +8,12 @@ source "$here/../machine.sh"
 
 help() {
   cat <<'HELP'
-Usage: tests/images/build.sh [--help]
+Usage: tests/images/build.sh [--help | --names]
 
 Prints KEY=VALUE lines for examples/todo/.env (TODO_PYTHON_IMAGE, TODO_POSTGRES_IMAGE, TODO_REDIS_IMAGE), after building
 what they name. Prints nothing where the official images are present or a registry offers them.
+
+  --names  print the names of all images that this may build, and build nothing
 
 LAKEBASE_IMAGES  auto (default), official, or standin
 HELP
@@ -26,6 +28,7 @@ readonly POSTGRES=lakebase-standin/postgres:17
 readonly REDIS=lakebase-standin/redis-stack:7.4
 readonly LABEL=lakebase.recipe
 readonly CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt
+readonly CA_INSIDE=/usr/local/share/lakebase-standin/ca-bundle.crt
 
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 official_are_here() { docker image inspect "${OFFICIAL[@]}" >/dev/null 2>&1; }
@@ -42,34 +45,52 @@ recipe() {
 }
 built_by() { docker image inspect --format "{{index .Config.Labels \"$LABEL\"}}" "$1" 2>/dev/null; }
 
-# pip's own settings for this machine, for pip inside the images.
+# pip's own settings for this machine, for pip inside the images. A password has no place there: everybody who has an image
+# can read it.
 pip_conf() {
   local index=${PIP_INDEX_URL:-}
   [[ -n $index ]] || index=$(python3 -m pip config get global.index-url 2>/dev/null || true)
+  if [[ $index =~ ^([a-z+]+://)[^/@]*@(.*)$ ]]; then
+    index=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+    warn "pip's index has a login in its URL; pip inside the images uses it without"
+  fi
   printf '[global]\ndisable-pip-version-check = true\nroot-user-action = ignore\n'
   [[ -z $index ]] || printf 'index-url = %s\n' "$index"
 }
 
 # A minimal Debian made by debootstrap, with this machine's certificates in it so that pip and npm work inside.
 build_base() {
-  local wanted mirror keyring folder bundle=/usr/local/share/lakebase-standin/ca-bundle.crt
-  wanted=$(recipe "" 1 "$SUITE" "$(pip_conf)" "$(sha256sum "$CA_BUNDLE" 2>/dev/null)")
+  local wanted mirror conf folder
+  conf=$(pip_conf)
+  wanted=$(recipe "" 1 "$SUITE" "$conf" "$(sha256sum "$CA_BUNDLE" 2>/dev/null)")
   [[ $(built_by "$BASE") != "$wanted" ]] || return 0
-  mirror=$(debian_mirror) && machine_install debootstrap || return
+  mirror=$(debian_mirror) || return
+  # debootstrap writes it into the image.
+  [[ $mirror != *://*@* ]] || { fail "the Debian mirror of this machine has a login in its URL, which an image would give away"; return 1; }
+  machine_install debootstrap || return
   step "Building $BASE"
-  folder=$(as_root mktemp -d /var/tmp/lakebase-debootstrap.XXXXXX)
+  folder=$(as_root mktemp -d /var/tmp/lakebase-debootstrap.XXXXXX) || return
+  # Ended half-way, it may still have /proc mounted.
   # shellcheck disable=SC2064 # The folder of now.
-  trap "as_root rm -rf '$folder'" EXIT
+  trap "as_root rm -rf --one-file-system '$folder'" EXIT
+  fill_base "$folder" "$mirror" "$conf" && import_base "$folder" "$wanted"
+}
+
+fill_base() {
+  local folder=$1 mirror=$2 conf=$3 keyring
   keyring=$(debian_keyring)
   logged as_root debootstrap --variant=minbase ${keyring:+"--keyring=$keyring"} "$SUITE" "$folder" "$mirror" || return
-  if [[ -e $CA_BUNDLE ]]; then as_root install -D -m 644 "$CA_BUNDLE" "$folder$bundle"; fi
-  pip_conf | as_root tee "$folder/etc/pip.conf" >/dev/null
+  if [[ -e $CA_BUNDLE ]]; then as_root install -D -m 644 "$CA_BUNDLE" "$folder$CA_INSIDE" || return; fi
+  as_root tee "$folder/etc/pip.conf" >/dev/null <<<"$conf" || return
   as_root find "$folder/var/cache/apt/archives" "$folder/var/lib/apt/lists" -type f -delete
+}
+
+import_base() {
+  local folder=$1 wanted=$2 name
   local change=(--change "LABEL $LABEL=$wanted" --change 'CMD ["bash"]' --change 'ENV LANG=C.UTF-8')
-  local name
   if [[ -e $CA_BUNDLE ]]; then
     for name in SSL_CERT_FILE PIP_CERT REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS; do
-      change+=(--change "ENV $name=$bundle")
+      change+=(--change "ENV $name=$CA_INSIDE")
     done
   fi
   as_root tar -C "$folder" -c . | logged docker import "${change[@]}" - "$BASE"
@@ -90,6 +111,7 @@ main() {
   case ${1:-} in
     '') ;;
     -h | --help) help && return ;;
+    --names) printf '%s\n' "$REDIS" "$POSTGRES" "$PYTHON" "$BASE" && return ;;
     *) help >&2 && return 64 ;;
   esac
   case ${LAKEBASE_IMAGES:=auto} in
@@ -104,7 +126,7 @@ main() {
   if [[ $(os_release ID) != debian || $(uname -m) != x86_64 ]]; then
     die "no image registry answers, and stand-in images can be built on Debian on x86_64 only: check the network, or \`docker pull ${OFFICIAL[0]}\`"
   fi
-  (build_base) || return
+  (build_base) || return # In a shell of its own, for its trap.
   build "$PYTHON" python "BASE=$BASE" || return
   build "$POSTGRES" postgres "BASE=$BASE" || return
   build "$REDIS" redis "BASE=$BASE" "PYTHON=$PYTHON" || return
