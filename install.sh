@@ -13,9 +13,12 @@ Builds the programs and installs them for this user; needs Rust and a C compiler
 
   --demo       everything for a first look: Docker, Compose and PostgreSQL if they are missing, the embedded Lakebase with
                a production of 120,000 tasks, and examples/todo on a branch of it
-  --yes        ask nothing: install what is missing from the system's packages (Debian and Ubuntu, as root or with sudo)
-  --uninstall  remove what was installed, and the demo's containers; packages of the system stay
-  --purge      with --uninstall: the embedded Lakebase's data too
+  --yes        ask nothing: install what is missing from the system's packages (Debian and Ubuntu, as root or with sudo);
+               where git has no user name or e-mail, set them in this clone alone, after the login name; where HEAD is
+               detached, make a git branch `lakebase-demo-COMMIT` for it
+  --uninstall  remove what was installed, the demo's containers, and what --demo told git; packages of the system stay, and
+               so do the embedded Lakebase's data, the demo's volumes and container images
+  --purge      with --uninstall: those data, volumes and images too
 
 CARGO_INSTALL_ROOT, DOCKER_CONFIG, XDG_DATA_HOME  where things go, instead of ~/.cargo, ~/.docker, ~/.local/share
 LAKEBASE_CACHE                            folder for logs and downloads, instead of ~/.cache/lakebase
@@ -35,8 +38,17 @@ yes=
 
 # ---- What is ours ---------------------------------------------------------------------------------------------------
 
-record() { printf '%s\t%s\t%s\n' "$@" >>"$manifest"; }
+record() {
+  [[ -d $data ]] || make_folder "$data"
+  printf '%s\t%s\t%s\n' "$@" >>"$manifest"
+}
 recorded() { [[ -e $manifest ]] && grep -qxF -- "$(printf '%s\t%s\t%s' "$@")" "$manifest"; }
+
+# Each path and detail of a kind, once.
+each() {
+  [[ -e $manifest ]] || return 0
+  awk -F '\t' -v kind="$1" '$1 == kind && !seen[$2 FS $3]++ { print $2 "\t" $3 }' "$manifest"
+}
 
 hash_of() { if has sha256sum; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d ' ' -f 1; }
 
@@ -61,12 +73,12 @@ make_folder() {
 
 # Both replace what is there in one step, so that a running program is never half written.
 put_file() {
-  local from=$1 to=$2 hash
+  local from=$1 to=$2 mode=${3:-755} hash
   hash=$(hash_of "$from")
   [[ ! -L $to && -e $to && $(hash_of "$to") == "$hash" ]] && recorded file "$to" "$hash" && return
   make_folder "$(dirname "$to")"
   record file "$to" "$hash"
-  cp "$from" "$to.lakebase-new" && chmod 755 "$to.lakebase-new" && mv -f "$to.lakebase-new" "$to"
+  cp "$from" "$to.lakebase-new" && chmod "$mode" "$to.lakebase-new" && mv -f "$to.lakebase-new" "$to"
 }
 put_link() {
   local target=$1 to=$2
@@ -90,10 +102,9 @@ build() {
 }
 
 install_programs() {
-  local target shim=$data/cli-plugins
+  local target shim=$data/cli-plugins name
   target=$(cd "$here" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
   step "Installing into $bin"
-  make_folder "$data"
   put_file "$target/cargo-lakebase" "$bin/cargo-lakebase"
   put_file "$target/docker-compose-lakebase" "$bin/docker-compose-lakebase"
   put_link "$bin/docker-compose-lakebase" "$docker_config/cli-plugins/docker-lakebase"
@@ -125,7 +136,7 @@ confirm() {
   [[ $answer == [yY]* ]]
 }
 
-prepare_machine() {
+prepare_packages() {
   local missing
   missing=$(machine_check || true)
   if [[ -n $missing ]]; then
@@ -135,6 +146,9 @@ prepare_machine() {
     # shellcheck disable=SC2119 # All parts.
     machine_install || exit 1
   fi
+}
+
+prepare_engine() {
   if ! engine_answers; then
     confirm "Start the Docker Engine?" || die "the Docker Engine does not run: tests/machine.sh start"
     LAKEBASE_JOIN_DOCKER=$yes machine_start || {
@@ -143,6 +157,54 @@ prepare_machine() {
       exec sg docker -c "$(printf '%q ' "$here/install.sh" --demo --yes)"
     }
   fi
+}
+
+git_here() { git -C "$here" "$@"; }
+
+# The branch is named after git's user and branch, so both have to be there. What is set here, --uninstall takes back.
+prepare_git() {
+  local why key value name
+  why=$(git_here rev-parse --git-dir 2>&1 >/dev/null) || die "the demo's branch is named after git's user and branch, but git says of $here: ${why#fatal: }"
+  forget_git_user "$here" # The user may have said who they are since.
+  name=$(id -un)
+  for key in user.name user.email; do
+    [[ -z $(git_here config "$key") ]] || continue
+    value=$name
+    [[ $key == user.name ]] || value=$name@localhost
+    confirm "git has no $key; use \`$value\` in this clone alone?" || die "git has no $key: git config --global $key '$value'"
+    record git-user "$here" "$key=$value"
+    git_here config --local "$key" "$value"
+    note "git had no $key: in this clone it is \`$value\` now; \`git config --global $key …\` and another run change that"
+  done
+  git_here symbolic-ref --quiet HEAD >/dev/null || attach_head
+}
+
+attach_head() {
+  local name
+  name=lakebase-demo-$(git_here rev-parse --short HEAD)
+  confirm "HEAD is detached; switch to a new git branch \`$name\`?" || die "HEAD is detached, it is on no git branch: git switch -c $name"
+  record git-branch "$here" "$name"
+  git_here switch --quiet --create "$name" 2>/dev/null || git_here switch --quiet "$name" || die "HEAD is detached, it is on no git branch: git switch BRANCH"
+  note "HEAD was detached: it is on the new git branch \`$name\` now"
+}
+
+forget_git_user() {
+  local folder setting
+  while IFS=$'\t' read -r folder setting; do
+    if [[ $folder == "$1" && $(git -C "$1" config --local "${setting%%=*}") == "${setting#*=}" ]]; then
+      git -C "$1" config --local --unset "${setting%%=*}"
+    fi
+  done < <(each git-user)
+}
+
+# Detached again, and without the branch unless it has commits of its own.
+forget_git_branch() {
+  local folder name
+  while IFS=$'\t' read -r folder name; do
+    [[ $folder == "$1" && $(git -C "$1" rev-parse --short "refs/heads/$name" 2>/dev/null) == "${name##*-}" ]] || continue
+    if [[ $(git -C "$1" symbolic-ref --quiet HEAD) == "refs/heads/$name" ]]; then git -C "$1" switch --quiet --detach; fi
+    git -C "$1" branch --quiet -d "$name" 2>/dev/null || true
+  done < <(each git-branch)
 }
 
 is_marked() { [[ -e $1 ]] && head -n 1 "$1" | grep -qxF -- "$MARK"; }
@@ -167,17 +229,54 @@ get() {
   exec 3>&-
 }
 
+# Ends a process and what it started; what runs as root by sudo too.
+end_tree() {
+  local child
+  for child in $(if has pgrep; then pgrep -P "$1"; else cat "/proc/$1/task/$1/children"; fi 2>/dev/null); do end_tree "$child"; done
+  kill "$1" 2>/dev/null || { ((EUID != 0)) && sudo -n kill "$1" 2>/dev/null; } || true
+}
+
+# Prints the folder of another Compose project that has this name.
+project_elsewhere() {
+  local folder
+  while IFS= read -r folder; do
+    if [[ -n $folder && ! $folder -ef $2 ]]; then printf '%s\n' "$folder" && return; fi
+  done < <(docker ps -a --filter "label=com.docker.compose.project=$1" --format '{{.Label "com.docker.compose.project.working_dir"}}')
+  return 1
+}
+
+# What the engine does not have yet will be the demo's own.
+record_demo() {
+  local project=$1 kind name
+  recorded demo "$todo" "$project" || record demo "$todo" "$project"
+  while read -r kind name; do
+    docker "$kind" inspect "$name" >/dev/null 2>&1 || recorded "$kind" "$name" - || record "$kind" "$name" -
+  done < <(
+    echo "volume ${project}_postgres-data"
+    echo "image $project-backend"
+    "$here/tests/images/build.sh" --names | sed 's/^/image /'
+  )
+}
+
 demo() {
-  local images=$LAKEBASE_CACHE/images.env builder port=${TODO_PORT:-5001}
+  local images=$LAKEBASE_CACHE/images.env builder project other port=${TODO_PORT:-5001}
   export PATH=$bin:$PATH
-  prepare_machine
+  prepare_packages
+  prepare_git
+  prepare_engine
+  project=$(cd "$todo" && docker compose config 2>/dev/null | sed -n 's/^name: //p')
+  project=${project:-todo}
+  other=$(project_elsewhere "$project" "$todo") && die "there is a Compose project called $project already, in $other; end it first: docker compose -p $project down"
+  record_demo "$project"
   # Beside the compiler: most of it is waiting for downloads.
   LAKEBASE_LOG=$LAKEBASE_CACHE/images.log "$here/tests/images/build.sh" >"$images" &
   builder=$!
-  build || { wait "$builder" || true; exit 1; }
+  # shellcheck disable=SC2064 # The process of now.
+  trap "end_tree $builder" EXIT
+  build
   install_programs
   wait "$builder" || die "there are no base images for examples/todo"
-  recorded demo "$todo" - || record demo "$todo" -
+  trap - EXIT
   if [[ -s $images ]]; then write_ours "$todo/.env" <"$images"; elif is_marked "$todo/.env"; then rm -f "$todo/.env"; fi
   [[ -e $todo/lakebase.config ]] || write_ours "$todo/lakebase.config" <"$todo/lakebase.config.example"
 
@@ -216,26 +315,45 @@ TEXT
 
 # ---- Uninstall ------------------------------------------------------------------------------------------------------
 
-each() { awk -F '\t' -v kind="$1" '$1 == kind && !seen[$2 FS $3]++ { print $2 "\t" $3 }' "$manifest"; }
+
+# Where a program of ours was installed, whatever the environment says today.
+our_program() {
+  local path rest
+  while IFS=$'\t' read -r path rest; do
+    if [[ ${path##*/} == "$1" && -x $path ]] && is_ours "$path"; then printf '%s\n' "$path" && return; fi
+  done < <(each file)
+  return 1
+}
 
 uninstall() {
-  local purge=$1 path detail
+  local purge=$1 path detail program stays=()
   if [[ ! -e $manifest ]]; then
     step "Nothing is installed"
     return
   fi
-  while IFS=$'\t' read -r path detail; do uninstall_demo "$path"; done < <(each demo)
-  if [[ -x $bin/cargo-lakebase ]] && is_ours "$bin/cargo-lakebase"; then
+  while IFS=$'\t' read -r path detail; do uninstall_demo "$path" "$detail"; done < <(each demo)
+  while IFS=$'\t' read -r path detail; do forget_git_user "$path" && forget_git_branch "$path"; done < <(each git-user && each git-branch)
+  if program=$(our_program cargo-lakebase); then
     step "Stopping the embedded Lakebase"
-    logged "$bin/cargo-lakebase" embedded stop || warn "the embedded Lakebase could not be stopped"
+    path=$("$program" embedded status 2>/dev/null | sed -n 's/^home: //p')
+    [[ ! -e $path/state.json ]] || stays+=("the embedded Lakebase's data: $path")
+    logged "$program" embedded stop || warn "the embedded Lakebase could not be stopped"
     if [[ -n $purge ]]; then
       step "Deleting the embedded Lakebase's data"
-      logged "$bin/cargo-lakebase" embedded reset --yes || die "the data could not be deleted; nothing was uninstalled"
+      logged "$program" embedded reset --yes || die "the data could not be deleted; nothing was uninstalled"
     fi
   fi
+  while IFS= read -r detail; do
+    if [[ -z $purge ]]; then
+      stays+=("docker $detail")
+    else
+      # shellcheck disable=SC2086 # A kind and a name.
+      logged docker ${detail/ / rm } || warn "something else uses the $detail; it stays"
+    fi
+  done < <(made_in_docker)
   step "Removing the programs"
   while IFS=$'\t' read -r path detail; do
-    { is_ours "$bin/docker-compose-lakebase" && DOCKER_CONFIG=$detail "$bin/docker-compose-lakebase" doors remove "$path"; } ||
+    { program=$(our_program docker-compose-lakebase) && DOCKER_CONFIG=$detail "$program" doors remove "$path"; } ||
       warn "take $path out of \`cliPluginsExtraDirs\` in $detail/config.json by hand"
   done < <(each door)
   while IFS=$'\t' read -r path detail; do
@@ -251,17 +369,33 @@ uninstall() {
   done <<<"$folders"
   rm -f "$LAKEBASE_CACHE"/{images.env,images.log,install.log,install.log.old}
   rmdir "$LAKEBASE_CACHE" 2>/dev/null || true
-  note "done; Docker, PostgreSQL and other packages of the system stay, and so do container images"
-  [[ -n $purge ]] || note "the embedded Lakebase's data stays too (--uninstall --purge deletes it)"
+  note "done; Docker, PostgreSQL and other packages of the system stay"
+  if [[ -z $purge ]] && ((${#stays[@]} > 0)); then
+    note "this stays too, where --uninstall --purge would have deleted it:"
+    for detail in "${stays[@]}"; do note "  $detail"; done
+  fi
 }
 
-# The demo's containers and files; its volumes stay.
+# The images and volumes that are there because of us, each as `image NAME` or `volume NAME`.
+made_in_docker() {
+  local kind name
+  engine_answers || return 0
+  while read -r kind name _; do
+    if docker "$kind" inspect "$name" >/dev/null 2>&1; then printf '%s %s\n' "$kind" "$name"; fi
+  done < <(each volume | sed 's/^/volume /' && each image | sed 's/^/image /')
+}
+
+# The demo's containers and files.
 uninstall_demo() {
-  local folder=$1 file
+  local folder=$1 project=$2 file other
   [[ -e $folder/compose.yaml ]] || return 0
   step "Ending the demo in $folder"
   if engine_answers; then
-    (cd "$folder" && logged docker compose --profile '*' down --remove-orphans) || warn "the demo's containers could not be removed"
+    if other=$(project_elsewhere "$project" "$folder"); then
+      warn "the Compose project $project is that of $other now; its containers stay"
+    else
+      (cd "$folder" && logged docker compose -p "$project" --profile '*' down --remove-orphans) || warn "the demo's containers could not be removed"
+    fi
   fi
   for file in "$folder/.env" "$folder/lakebase.config"; do
     if is_marked "$file"; then rm -f "$file"; fi
