@@ -112,6 +112,18 @@ impl Lab {
         line.split_once('=').unwrap().1.trim_matches(['\'', '"']).to_owned()
     }
 
+    /// One call of the embedded Lakebase's API, which must succeed; `path` stands behind `/api/2.0/postgres/`.
+    pub fn api(&self, method: &str, path: &str, body: &serde_json::Value) {
+        let printed = self.run("cargo-lakebase", ["embedded", "env"]).ok().stdout;
+        let host = printed.split(['\'', '\n']).find(|word| word.starts_with("http://")).unwrap();
+        let port = host.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+        let token = self.token();
+        let answer =
+            http::request_with(port, method, &format!("/api/2.0/postgres/{path}"), Some(&token), Some(body));
+        let answer = answer.expect("the embedded Lakebase answers");
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
+    }
+
     /// A copy of examples/todo, a git repository on branch `main` with one commit.
     pub fn todo(&self, name: &str) -> Project<'_> {
         let project = Project::new(self, name);

@@ -143,8 +143,10 @@ fn no_secret_shows_where_none_is_asked_for() {
     let project = project(&lab);
     let token = lab.token();
     assert!(token.len() > 16);
+    // Every login is a JWT of the same header.
     let json: Value = serde_json::from_str(&project.cargo("env --format json").ok().stdout).unwrap();
-    let login = json["PGPASSWORD"].as_str().unwrap().to_owned();
+    let login = json["PGPASSWORD"].as_str().unwrap().split('.').next().unwrap().to_owned();
+    assert!(login.len() > 16);
     let mut seen = String::new();
     for line in ["status", "status --json", "init", "destroy", "embedded status", "embedded logs"] {
         seen += &project.cargo(line).ok().all();
@@ -153,6 +155,55 @@ fn no_secret_shows_where_none_is_asked_for() {
     for secret in [&token, &login] {
         assert!(!seen.contains(secret.as_str()), "{seen}");
     }
+}
+
+#[test]
+fn the_users_own_libpq_settings_do_not_lead_a_login_elsewhere() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    let service = project.folder.join("pg_service.conf");
+    fs::write(&service, "[elsewhere]\nhost=127.0.0.1\nport=1\n").unwrap();
+    let psql = ["lakebase", "psql", "--", "-XAtqc", "SELECT current_database()"];
+    let url =
+        ["lakebase", "run", "--", "sh", "-c", "psql -XAtqc 'SELECT current_database()' \"$DATABASE_URL\""];
+    for words in [psql.as_slice(), url.as_slice()] {
+        let mut command = project.command("cargo", words);
+        command.env("PGSERVICEFILE", &service).env("PGSERVICE", "elsewhere").env("PGHOSTADDR", "127.0.0.9");
+        assert_eq!(Ran::of(&mut command).ok().stdout, "shop_db\n", "{words:?}");
+    }
+}
+
+#[test]
+fn a_parent_that_is_not_there_costs_no_branch() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.cargo("env").ok();
+    let forked = project.status()["branch"]["forked"].clone();
+    // `--fresh` would delete the branch, and there is nothing to make it anew from.
+    project.write(
+        "compose.yaml",
+        "services:\n  db: {image: postgres}\n  app: {image: app, environment: {DATABASE_URL: x}}\n",
+    );
+    let mut command = project.command("docker", ["compose", "lakebase", "--fresh", "up"]);
+    Ran::of(command.env("LAKEBASE_PARENT_BRANCH", "prodction")).fails(70, &["no parent branch", "prodction"]);
+    let mut command = project.command("docker", ["compose", "lakebase", "--fresh", "up"]);
+    Ran::of(command.env("LAKEBASE_PARENT_BRANCH", project.branch_id())).fails(70, &["own"]);
+    assert_eq!(project.status()["branch"]["forked"], forked);
+}
+
+#[test]
+fn a_protected_branch_is_left_alone_even_under_our_name() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.cargo("env").ok();
+    let path = format!("projects/shop/branches/{}", project.branch_id());
+    lab.api(
+        "PATCH",
+        &format!("{path}?update_mask=spec.is_protected,spec.expiration"),
+        &serde_json::json!({"spec": {"is_protected": true, "no_expiry": true}}),
+    );
+    project.cargo("destroy").fails(84, &["is left alone", "protected"]);
+    assert!(project.has_branch());
 }
 
 #[test]
