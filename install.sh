@@ -92,7 +92,7 @@ put_link() {
 
 build() {
   local path
-  for path in "$bin"/{cargo-lakebase,docker-compose-lakebase} "$docker_config/cli-plugins/docker-lakebase" "$data/cli-plugins/docker-compose"; do
+  for path in "$bin"/{cargo-lakebase,docker-compose-lakebase} "$docker_config/cli-plugins/docker-lakebase" "$data/cli-plugins/docker-compose" "$data/gateway/"{lakebase-gateway,Dockerfile,tag}; do
     refuse_foreign "$path"
   done
   has cargo || die "cargo is missing: install Rust with rustup (rustup.rs)"
@@ -101,9 +101,11 @@ build() {
   (cd "$here" && logged cargo build --release --locked -p cargo-lakebase -p docker-compose-lakebase)
 }
 
+target_folder() { (cd "$here" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); }
+
 install_programs() {
   local target shim=$data/cli-plugins name
-  target=$(cd "$here" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
+  target=$(target_folder)/release
   step "Installing into $bin"
   put_file "$target/cargo-lakebase" "$bin/cargo-lakebase"
   put_file "$target/docker-compose-lakebase" "$bin/docker-compose-lakebase"
@@ -123,6 +125,27 @@ install_programs() {
     warn "there is no \`docker\` here yet; missing: $(advice docker)"
   elif ! has_compose; then
     warn "missing: $(advice compose)"
+  fi
+}
+
+# What the gateway's image is built from, so that `up` can build it on whichever engine it talks to; and the image itself
+# where one answers already.
+install_gateway() {
+  local from to=$data/gateway name image without="\`connect = \"gateway\"\` needs the image lakebase-gateway"
+  if [[ $(uname -s) != Linux ]]; then
+    warn "$without, which is built on Linux only: there, gateway/image.sh, then docker save and docker load"
+    return
+  fi
+  step "Building the gateway"
+  from=$(target_folder)/gateway
+  logged "$here/gateway/image.sh" --into "$from" || { warn "$without; its static binary also needs libc.a (Fedora: dnf install glibc-static)" && return; }
+  image=$(cat "$from/tag")
+  put_file "$from/lakebase-gateway" "$to/lakebase-gateway"
+  put_file "$from/Dockerfile" "$to/Dockerfile" 644
+  put_file "$from/tag" "$to/tag" 644
+  if engine_answers && ! docker image inspect "$image" >/dev/null 2>&1; then
+    recorded image "$image" - || record image "$image" -
+    logged docker build -t "$image" "$to" || warn "the image $image could not be built; \`docker compose lakebase up\` tries again"
   fi
 }
 
@@ -275,6 +298,7 @@ demo() {
   trap "end_tree $builder" EXIT
   build
   install_programs
+  install_gateway
   wait "$builder" || die "there are no base images for examples/todo"
   trap - EXIT
   if [[ -s $images ]]; then write_ours "$todo/.env" <"$images"; elif is_marked "$todo/.env"; then rm -f "$todo/.env"; fi
@@ -425,6 +449,7 @@ main() {
     install)
       build
       install_programs
+      install_gateway
       ;;
     demo) demo ;;
     uninstall) uninstall "$purge" ;;

@@ -87,6 +87,7 @@ git config --global user.email grace@example.com
 git switch --quiet main
 before+=$'\nhome/.gitconfig'
 demo 'Grace Hopper' main
+expect "the gateway's image is there" docker image inspect "$(cat "$HOME/.local/share/lakebase/gateway/tag")" >/dev/null
 expect "docker compose lakebase works as typed" docker compose lakebase --version >/dev/null
 expect "production has the schema that Alembic makes" examples/todo/production/schema.sh >/dev/null
 

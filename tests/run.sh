@@ -51,6 +51,10 @@ fi
 step "Building"
 cargo build --workspace --quiet
 cargo test --workspace --quiet --no-run
+# As install.sh puts it into the user's data folder.
+LAKEBASE_GATEWAY_DIR=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/gateway
+export LAKEBASE_GATEWAY_DIR
+logged gateway/image.sh --into "$LAKEBASE_GATEWAY_DIR"
 
 step "Tests"
 status=0
