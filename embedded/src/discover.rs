@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result, embedded_command};
 use crate::home::{Home, Lookup};
-use crate::tokens;
+use crate::{certificate, tokens};
 
 /// What a client needs to talk to the embedded Lakebase.
 #[derive(Clone)]
@@ -15,11 +15,14 @@ pub struct Workspace {
     pub host: String,
     /// The bearer token, the value of `DATABRICKS_TOKEN`. A secret.
     pub token: String,
+    /// The endpoints' certificate, PEM, to be trusted for them: valid for `127.0.0.1`, `localhost` and
+    /// `host.docker.internal`. No secret.
+    pub ca: String,
 }
 
 impl fmt::Debug for Workspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workspace").field("host", &self.host).field("token", &"****").finish()
+        f.debug_struct("Workspace").field("host", &self.host).field("token", &"****").finish_non_exhaustive()
     }
 }
 
@@ -34,5 +37,6 @@ pub fn discover(env: Lookup<'_>) -> Result<Workspace> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, running.port));
     TcpStream::connect_timeout(&address, Duration::from_millis(500))
         .map_err(|error| stopped().because(error))?;
-    Ok(Workspace { host: format!("http://127.0.0.1:{}", running.port), token: tokens::read_bearer(&home)? })
+    let host = format!("http://127.0.0.1:{}", running.port);
+    Ok(Workspace { host, token: tokens::read_bearer(&home)?, ca: certificate::read(&home)? })
 }
