@@ -133,6 +133,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message)
     }
 
+    /// 500 for a machine whose ports are all taken.
+    pub fn no_port() -> Self {
+        let message = format!("no free TCP port is left for an endpoint [TraceId: {}]", trace());
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message)
+    }
+
     /// The body as the API sends it.
     pub fn body(&self) -> Value {
         let code = self.code.map_or_else(|| Value::from(self.status.as_u16()), Value::from);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use jiff::Timestamp;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
+use crate::activity::{Activities, Use};
 use crate::api_error::ApiError;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,10 @@ pub struct Inner {
     pub account: Option<Account>,
     /// Port of the HTTP API.
     pub port: u16,
+    /// Longest life of a database credential in seconds, where it is set.
+    pub token_ttl: Option<i64>,
+    /// Who uses which branch.
+    pub activities: Activities,
     /// Tells controller and gate that the state has changed.
     pub changed: watch::Sender<()>,
     /// Set when the server ends: jobs stop where they are, the next start takes them up again.
@@ -49,29 +54,48 @@ pub struct Inner {
     last_active: Mutex<HashMap<String, Timestamp>>,
 }
 
+/// What the inside is put together from; see the fields of [`Inner`].
+#[allow(missing_docs, reason = "described at the fields of the same name")]
+pub struct Parts {
+    pub home: Home,
+    pub state: State,
+    pub tokens: Tokens,
+    pub log: Log,
+    pub installations: Vec<Installation>,
+    pub account: Option<Account>,
+    pub port: u16,
+    pub token_ttl: Option<i64>,
+}
+
+/// The running PostgreSQL of a branch, kept awake until this is dropped.
+pub struct Awake {
+    postgres: Postgres,
+    _use: Use,
+}
+
+/// A connection of our own, which keeps its PostgreSQL awake.
+pub struct Session {
+    control: Control,
+    _awake: Awake,
+}
+
 impl Inner {
     /// Puts the inside together.
-    #[allow(clippy::too_many_arguments, reason = "called once, by the server's start")]
-    pub fn new(
-        home: Home,
-        state: State,
-        tokens: Tokens,
-        log: Log,
-        installations: Vec<Installation>,
-        account: Option<Account>,
-        port: u16,
-    ) -> App {
+    pub fn new(parts: Parts) -> App {
+        let clock = Clock::default();
         Arc::new(Self {
-            home,
-            clock: Clock::default(),
-            tokens,
-            log,
-            installations,
-            account,
-            port,
+            activities: Activities::new(clock.clone()),
+            home: parts.home,
+            clock,
+            tokens: parts.tokens,
+            log: parts.log,
+            installations: parts.installations,
+            account: parts.account,
+            port: parts.port,
+            token_ttl: parts.token_ttl,
             changed: watch::Sender::new(()),
             stopping: AtomicBool::new(false),
-            state: RwLock::new(Arc::new(state)),
+            state: RwLock::new(Arc::new(parts.state)),
             writer: Arc::default(),
             locks: Mutex::default(),
             last_active: Mutex::default(),
@@ -138,46 +162,63 @@ impl Inner {
     /// Forgets what was kept for a branch that is gone.
     pub fn forget(&self, uid: &str) {
         unpoisoned(&self.locks).remove(uid);
+        self.activities.forget(uid);
     }
 
     /// The running PostgreSQL of a branch that is ready; started first where it does not run (a suspended
     /// endpoint wakes this way, and one that crashed).
-    pub async fn awake(&self, uid: &str) -> Result<Postgres> {
-        let gone = || Error::new(ErrorKind::Refused, "the branch is not available");
-        let state = self.state();
-        let (project, branch) = state.by_uid(uid).ok_or_else(gone)?;
-        let postgres = self.postgres(project, branch)?;
-        if branch.phase == Phase::Ready && branch.deleted.is_none() && postgres.is_ready() {
-            return Ok(postgres);
+    pub async fn awake(&self, uid: &str) -> Result<Awake> {
+        // Begun before anything is looked at: from here on nobody suspends it for idleness.
+        let in_use = self.activities.begin(uid);
+        let postgres = self.available(uid)?;
+        if self.activities.is_stopping(uid) || !postgres.is_ready() {
+            let _turn = self.turn(uid).await;
+            // Looked at again with the turn: a deletion may have come in between.
+            self.available(uid)?;
+            if !postgres.is_ready() {
+                let begun = std::time::Instant::now();
+                postgres.start().await?;
+                let took = begun.elapsed().as_millis();
+                self.log.line(&format!("branch {uid}: PostgreSQL started in {took} ms"));
+            }
         }
-        let _turn = self.turn(uid).await;
-        // Looked at again with the turn: a deletion may have come in between.
-        let state = self.state();
-        let (project, branch) = state.by_uid(uid).ok_or_else(gone)?;
-        if branch.phase != Phase::Ready || is_leaving(project, branch) {
-            return Err(gone());
+        Ok(Awake { postgres, _use: in_use })
+    }
+
+    /// The PostgreSQL of a branch that is made and not on its way out.
+    fn available(&self, uid: &str) -> Result<Postgres> {
+        match self.state().by_uid(uid) {
+            Some((project, branch)) if branch.phase == Phase::Ready && !is_leaving(project, branch) => {
+                self.postgres(project, branch)
+            }
+            _ => Err(Error::new(ErrorKind::Refused, "the branch is not available")),
         }
-        if !postgres.is_ready() {
-            let begun = std::time::Instant::now();
-            postgres.start().await?;
-            self.log.line(&format!("branch {uid}: PostgreSQL started in {} ms", begun.elapsed().as_millis()));
-        }
-        Ok(postgres)
     }
 
     /// A connection of our own to the running PostgreSQL of a branch.
-    pub async fn control(&self, uid: &str, database: &str) -> Result<Control, ApiError> {
-        let postgres = self.awake(uid).await?;
-        Ok(postgres.connect(database).await?)
+    pub async fn control(&self, uid: &str, database: &str) -> Result<Session, ApiError> {
+        let awake = self.awake(uid).await?;
+        Ok(Session { control: awake.connect(database).await?, _awake: awake })
     }
 
-    /// Stops a branch's PostgreSQL.
+    /// Stops a branch's PostgreSQL; its sessions end.
     pub async fn sleep(&self, uid: &str, how: Stop) -> Result<()> {
+        let _turn = self.turn(uid).await;
+        let _stopping = self.activities.stop(uid);
+        self.stop(uid, how).await
+    }
+
+    /// Stops a branch's PostgreSQL unless somebody uses it; says whether it did.
+    pub async fn doze(&self, uid: &str) -> Result<bool> {
+        let _turn = self.turn(uid).await;
+        let Some(_stopping) = self.activities.stop_unused(uid) else { return Ok(false) };
+        self.stop(uid, Stop::Fast).await.map(|()| true)
+    }
+
+    async fn stop(&self, uid: &str, how: Stop) -> Result<()> {
         let state = self.state();
         let Some((project, branch)) = state.by_uid(uid) else { return Ok(()) };
-        let postgres = self.postgres(project, branch)?;
-        let _turn = self.turn(uid).await;
-        postgres.stop(how).await
+        self.postgres(project, branch)?.stop(how).await
     }
 
     /// Notes that a session began on an endpoint.
@@ -188,6 +229,22 @@ impl Inner {
     /// When a session last began on an endpoint.
     pub fn last_active(&self, endpoint: &str) -> Option<Timestamp> {
         unpoisoned(&self.last_active).get(endpoint).copied()
+    }
+}
+
+impl std::ops::Deref for Awake {
+    type Target = Postgres;
+
+    fn deref(&self) -> &Postgres {
+        &self.postgres
+    }
+}
+
+impl std::ops::Deref for Session {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
     }
 }
 

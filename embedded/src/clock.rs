@@ -24,6 +24,11 @@ impl Clock {
         self.skew_ms.store(i64::try_from(skew.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// By how much the clock is moved.
+    pub fn skew(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.skew_ms.load(Ordering::Relaxed))
+    }
+
     /// How long until `deadline` by this clock; zero once it has passed.
     pub fn until(&self, deadline: Timestamp) -> Duration {
         Duration::try_from(deadline.duration_since(self.now())).unwrap_or(Duration::ZERO)

@@ -18,9 +18,10 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 use crate::app::{App, is_leaving};
+use crate::clock::plus_seconds;
 use crate::error::{Error, Result};
 use crate::postgres::{self, Stop};
-use crate::state::{Phase, Removal, State};
+use crate::state::{Branch, Phase, Project, Removal, State};
 use crate::views;
 
 pub use tidy::tidy;
@@ -140,6 +141,17 @@ async fn look(app: &App, jobs: &mut Jobs) -> std::result::Result<Duration, Strin
         } else if branch.phase == Phase::Init {
             let flag = Arc::clone(&cancel);
             jobs.start(&branch.uid, cancel, async move { make::create(&app, &uid, &flag).await });
+        } else if !asleep && suspension(&app, branch).is_some_and(|due| due <= now) && app.is_running(&uid) {
+            jobs.start(&branch.uid, cancel, async move {
+                match app.doze(&uid).await {
+                    Ok(true) => app.log.line(&format!("branch {uid}: suspended, for nobody uses it")),
+                    Ok(false) => {}
+                    Err(error) => {
+                        app.log.line(&format!("branch {uid}: can't be suspended: {}", error.chain()));
+                        tokio::time::sleep(LONGEST_PAUSE).await;
+                    }
+                }
+            });
         } else if asleep && app.is_running(&branch.uid) {
             jobs.start(&branch.uid, cancel, async move {
                 if let Err(error) = app.sleep(&uid, Stop::Fast).await {
@@ -159,16 +171,25 @@ async fn look(app: &App, jobs: &mut Jobs) -> std::result::Result<Duration, Strin
         .map_or(LONGEST_PAUSE, |next| app.clock.until(next).clamp(Duration::from_millis(1), LONGEST_PAUSE)))
 }
 
-fn deadline(branch: &crate::state::Branch) -> Option<Timestamp> {
+/// When a branch's PostgreSQL is to stop if nobody uses it until then: when the last of its endpoints is to be suspended. None
+/// while somebody uses it, and where an endpoint is never to be suspended.
+fn suspension(app: &App, branch: &Branch) -> Option<Timestamp> {
+    let enabled = branch.endpoints.iter().filter(|endpoint| !endpoint.disabled);
+    let timeouts: Option<Vec<i64>> = enabled.map(|endpoint| endpoint.compute.suspend_seconds).collect();
+    let timeout = timeouts?.into_iter().max()?;
+    Some(plus_seconds(app.activities.idle_since(&branch.uid)?, timeout))
+}
+
+fn deadline(branch: &Branch) -> Option<Timestamp> {
     let purge = branch.deleted.as_ref().map(|deletion| deletion.purge_at);
     branch.expires.into_iter().chain(purge).min().filter(|_| branch.removal.is_none())
 }
 
-fn is_due(branch: &crate::state::Branch, now: Timestamp) -> bool {
+fn is_due(branch: &Branch, now: Timestamp) -> bool {
     deadline(branch).is_some_and(|deadline| deadline <= now)
 }
 
-fn is_project_due(project: &crate::state::Project, now: Timestamp) -> bool {
+fn is_project_due(project: &Project, now: Timestamp) -> bool {
     project.deleted.as_ref().is_some_and(|deletion| deletion.purge_at <= now)
 }
 

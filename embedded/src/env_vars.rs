@@ -8,8 +8,12 @@ pub const PORT: &str = "LAKEBASE_EMBEDDED_PORT";
 pub const POSTGRES_BIN: &str = "LAKEBASE_EMBEDDED_POSTGRES_BIN";
 /// Comma-separated IP addresses that endpoints listen on besides 127.0.0.1; empty for none. Default: Docker's bridge, while it exists.
 pub const BIND: &str = "LAKEBASE_EMBEDDED_BIND";
-/// Seconds by which the server's clock runs ahead (negative: behind). For tests of what expires. Default: 0.
+/// Seconds by which the server's clock runs ahead (negative: behind). For tests of what expires;
+/// `PATCH /embedded/clock` moves a running server's. Default: 0.
 pub const CLOCK_SKEW: &str = "LAKEBASE_EMBEDDED_CLOCK_SKEW";
+/// Seconds (1 to 3600) that a database credential lives at most, whatever is asked for: shorter than the API's 300. For tests
+/// of what expires. Default: what is asked for.
+pub const TOKEN_TTL: &str = "LAKEBASE_EMBEDDED_TOKEN_TTL";
 /// The user's state folder of the XDG base directory specification.
 pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
 /// The user's home folder.

@@ -2,17 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebase_gateway::session::CANNOT_CONNECT_NOW;
 use lakebase_gateway::{Admission, Authenticator, Login, Outcome, Refusal, SessionOptions, Upstream, serve};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::app::{App, is_leaving};
+use crate::app::{App, Awake, is_leaving};
 use crate::catalog;
 use crate::postgres::ADMIN;
 use crate::state::Phase;
@@ -20,8 +20,11 @@ use crate::tokens::matches_scram_verifier;
 
 /// How often the machine's network interfaces are looked at.
 const INTERFACES_EVERY: Duration = Duration::from_secs(1);
-/// Connections that may be between their first byte and their admission at one time; more wait in the system's queue.
+/// Connections of a door that may be between their first byte and their admission at one time; more wait in the system's
+/// queue. Each door counts for itself, so that a crowd at one keeps nobody out of another.
 const STRANGERS: usize = 512;
+/// Length of the system's queue of a door. Tokio's own is 128.
+const BACKLOG: u32 = 1024;
 /// How long a client may take to log in.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// SQLSTATE "invalid password".
@@ -31,7 +34,6 @@ const NOT_AUTHORIZED: &str = "OAuth: User is not authorized";
 
 /// Keeps the doors as the state wants them, until it is dropped. `addresses` replaces Docker's bridge, where given.
 pub async fn run(app: App, tls: TlsAcceptor, addresses: Option<Vec<IpAddr>>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
     let mut open: HashMap<(SocketAddr, String), AbortHandle> = HashMap::new();
     let mut failed: HashSet<SocketAddr> = HashSet::new();
     let mut changed = app.changed.subscribe();
@@ -52,12 +54,11 @@ pub async fn run(app: App, tls: TlsAcceptor, addresses: Option<Vec<IpAddr>>) {
             if open.contains_key(&(address, endpoint.clone())) {
                 continue;
             }
-            match TcpListener::bind(address).await {
+            match bind(address) {
                 Ok(listener) => {
                     failed.remove(&address);
                     let door = Door { app: app.clone(), endpoint: endpoint.clone() };
-                    let handle =
-                        doors.spawn(accept(listener, tls.clone(), Arc::new(door), strangers.clone()));
+                    let handle = doors.spawn(accept(listener, tls.clone(), Arc::new(door)));
                     open.insert((address, endpoint), handle);
                 }
                 Err(error) => {
@@ -83,8 +84,7 @@ fn wanted(app: &App, addresses: Option<&[IpAddr]>) -> HashSet<(SocketAddr, Strin
     }
     let state = app.state();
     let mut doors = HashSet::new();
-    for (project, branch) in state.branches().filter(|(project, branch)| !is_leaving(project, branch)) {
-        let _ = project;
+    for (_, branch) in state.branches().filter(|(project, branch)| !is_leaving(project, branch)) {
         for endpoint in &branch.endpoints {
             doors.extend(
                 hosts.iter().map(|host| (SocketAddr::new(*host, endpoint.port), endpoint.uid.clone())),
@@ -102,7 +102,16 @@ fn docker_bridge() -> Option<IpAddr> {
         .find_map(|interface| Some(IpAddr::V4(interface.address?.as_sockaddr_in()?.ip())))
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>, strangers: Arc<Semaphore>) {
+/// Listens on an address, with room for a crowd: an application that starts opens its whole pool at once.
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     loop {
         let Ok(permit) = Arc::clone(&strangers).acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -117,7 +126,8 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>, strang
         let (tls, door) = (tls.clone(), Arc::clone(&door));
         tokio::spawn(async move {
             let options = SessionOptions { startup_timeout: STARTUP_TIMEOUT, ..SessionOptions::default() };
-            let outcome = serve(stream, &tls, door.as_ref(), options, move || drop(permit)).await;
+            let visit = Visit { door: Arc::clone(&door), awake: Mutex::default() };
+            let outcome = serve(stream, &tls, &visit, options, move || drop(permit)).await;
             match outcome {
                 Outcome::Ended | Outcome::Cancelled => {}
                 Outcome::Refused(refusal) => {
@@ -181,8 +191,29 @@ impl Door {
     }
 }
 
-impl Authenticator for Door {
+/// One connection at a door.
+struct Visit {
+    door: Arc<Door>,
+    /// Keeps the branch awake as long as the connection lasts.
+    awake: Mutex<Option<Awake>>,
+}
+
+impl Authenticator for Visit {
     async fn authenticate(&self, login: &Login) -> Result<Admission, Refusal> {
+        let (admission, awake) = self.door.admit(login).await?;
+        *self.awake.lock().unwrap_or_else(PoisonError::into_inner) = Some(awake);
+        Ok(admission)
+    }
+
+    fn cancel_target(&self) -> Option<Upstream> {
+        let app = &self.door.app;
+        let behind = self.door.behind().filter(|behind| app.is_running(&behind.branch))?;
+        Some(Upstream::Unix(app.home.socket_file(&behind.branch)))
+    }
+}
+
+impl Door {
+    async fn admit(&self, login: &Login) -> Result<(Admission, Awake), Refusal> {
         let behind = self.behind().ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
         if behind.disabled {
             return Err(Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is disabled"));
@@ -207,27 +238,18 @@ impl Authenticator for Door {
         })?;
         self.app.touch(&self.endpoint);
         let read_only = ("default_transaction_read_only".to_owned(), "on".to_owned());
-        Ok(Admission {
-            upstream: Upstream::Unix(postgres.socket_file()),
+        let admission = Admission {
+            upstream: Upstream::Unix(postgres.socket_file().to_owned()),
             user: login.user.clone(),
             database: login.database.clone(),
             password: None,
+            // What a session of a read-only endpoint begins with. It is PostgreSQL's guard against mistakes, no barrier: one who
+            // may write can set it off, for there is one PostgreSQL behind all endpoints of a branch.
             parameters: behind.read_only.then_some(read_only).into_iter().collect(),
-        })
+        };
+        Ok((admission, postgres))
     }
 
-    fn cancel_target(&self) -> Option<Upstream> {
-        let behind = self.behind().filter(|behind| self.app.is_running(&behind.branch))?;
-        let socket = self
-            .app
-            .home
-            .socket_folder(&behind.branch)
-            .join(format!(".s.PGSQL.{}", crate::postgres::SOCKET_PORT));
-        Some(Upstream::Unix(socket))
-    }
-}
-
-impl Door {
     /// The one answer to every wrong login; the reason goes to the log alone.
     fn refused(&self, reason: &str) -> Refusal {
         self.app.log.line(&format!("endpoint {}: login refused: {reason}", self.endpoint));

@@ -14,6 +14,8 @@ use crate::random;
 
 /// Port of the HTTP API where nothing else is asked for.
 pub const DEFAULT_PORT: u16 = 7432;
+/// Port in the name of a PostgreSQL's socket; its folder is private, so every branch uses the same.
+pub const SOCKET_PORT: u16 = 5432;
 /// Longest path of a unix socket, in bytes, that both Linux (107) and macOS (103) take.
 const MAX_SOCKET_PATH: usize = 103;
 
@@ -66,7 +68,7 @@ impl Home {
         };
         let root = std::path::absolute(&root).doing(|| format!("can't resolve `{}`", root.display()))?;
         let home = Self { root };
-        let longest = home.socket_folder("br-quiet-lake-00000000").join(".s.PGSQL.5432");
+        let longest = home.socket_file("br-quiet-lake-00000000");
         if longest.as_os_str().len() > MAX_SOCKET_PATH {
             let message = format!(
                 "the folder of the embedded Lakebase has too long a path: sockets below `{}` would exceed {MAX_SOCKET_PATH} bytes",
@@ -141,6 +143,11 @@ impl Home {
     pub fn socket_folder(&self, uid: &str) -> PathBuf {
         let short = uid.rsplit('-').next().unwrap_or(uid);
         self.sockets().join(short)
+    }
+
+    /// The socket of one branch's PostgreSQL.
+    pub fn socket_file(&self, uid: &str) -> PathBuf {
+        self.socket_folder(uid).join(format!(".s.PGSQL.{SOCKET_PORT}"))
     }
 
     /// The folder of all sockets' folders.

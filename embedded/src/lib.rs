@@ -7,6 +7,7 @@
 //! [`cli`] is what the command lines call, [`discover`] what a client calls; the rest is the server. The library
 //! reads no environment variable itself and prints nothing: both come in as arguments.
 
+pub mod activity;
 pub mod api_error;
 pub mod app;
 pub mod catalog;

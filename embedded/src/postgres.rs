@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::error::{Error, ErrorKind, IoContext, Result};
-use crate::home::Home;
+use crate::home::{Home, SOCKET_PORT};
 use crate::installation::Installation;
 
 pub use account::Account;
@@ -24,8 +24,6 @@ pub(crate) use process::{is_ready, postmaster, signal_stop};
 
 /// The superuser of our own connections. Nobody else can be it: endpoints refuse the name.
 pub const ADMIN: &str = "lakebase_admin";
-/// Port in the name of the socket; the folder is private, so every branch uses the same.
-pub const SOCKET_PORT: u16 = 5432;
 /// How often a starting or stopping server is looked at.
 const POLL: Duration = Duration::from_millis(5);
 /// How long a PostgreSQL may take to come up, a recovery after a crash included.
@@ -42,6 +40,7 @@ const WAL_SEGMENT_MB: u32 = 4;
 pub struct Postgres {
     folder: PathBuf,
     socket: PathBuf,
+    socket_file: PathBuf,
     installation: Installation,
     account: Option<Account>,
 }
@@ -49,7 +48,8 @@ pub struct Postgres {
 impl Postgres {
     /// The PostgreSQL of branch `uid`, whose data lie in the folder of that name below the home's branches.
     pub fn new(home: &Home, uid: &str, installation: Installation, account: Option<Account>) -> Self {
-        Self { folder: home.branch_folder(uid), socket: home.socket_folder(uid), installation, account }
+        let (socket, socket_file) = (home.socket_folder(uid), home.socket_file(uid));
+        Self { folder: home.branch_folder(uid), socket, socket_file, installation, account }
     }
 
     /// The data directory.
@@ -57,14 +57,9 @@ impl Postgres {
         self.folder.join("data")
     }
 
-    /// The folder of the socket.
-    pub fn socket_folder(&self) -> &Path {
-        &self.socket
-    }
-
     /// The socket itself.
-    pub fn socket_file(&self) -> PathBuf {
-        self.socket.join(format!(".s.PGSQL.{SOCKET_PORT}"))
+    pub fn socket_file(&self) -> &Path {
+        &self.socket_file
     }
 
     /// The process, if it lives.

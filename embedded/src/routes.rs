@@ -4,7 +4,9 @@ use axum::Router;
 use axum::routing::{get, patch, post};
 
 use crate::app::App;
-use crate::handlers::{branches, credentials, databases, endpoints, identity, operations, projects, roles};
+use crate::handlers::{
+    branches, controls, credentials, databases, endpoints, identity, operations, projects, roles,
+};
 use crate::http;
 
 /// All routes of the server.
@@ -43,10 +45,14 @@ pub fn router(app: App) -> Router {
         .route("/credentials", post(credentials::create));
     let open = Router::new()
         .route("/.well-known/databricks-config", get(identity::config))
-        .route("/oidc/.well-known/oauth-authorization-server", get(identity::oauth_server));
+        .route("/oidc/.well-known/oauth-authorization-server", get(identity::oauth_server))
+        .route("/oidc/v1/authorize", get(identity::no_oauth))
+        .route("/oidc/v1/token", post(identity::no_oauth));
     let closed = Router::new()
         .nest("/api/2.0/postgres", postgres)
         .route("/api/2.0/preview/scim/v2/Me", get(identity::me))
+        .route("/embedded/clock", get(controls::clock).patch(controls::set_clock))
+        .route("/embedded/suspend", post(controls::suspend))
         .fallback(http::no_route)
         .method_not_allowed_fallback(http::no_route);
     http::layers(closed, open, app)

@@ -5,18 +5,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::app::{App, Inner};
+use crate::app::{App, Inner, Parts};
 use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
 use crate::home::{DEFAULT_PORT, Home, Lookup, Running, replace_file};
 use crate::log::Log;
 use crate::postgres::{Account, Stop};
 use crate::state::State;
-use crate::tokens::Tokens;
+use crate::tokens::{CREDENTIAL_SECONDS, Tokens};
 use crate::{certificate, controller, env_vars, gate, installation, routes};
+
+/// Open files that the server asks the system for.
+const MAX_FILES: u64 = 10_240;
 
 /// What a start was asked for.
 #[derive(Debug, Clone, Default)]
@@ -52,14 +56,25 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     let addresses = addresses(env)?;
     let port = port(options, env, &state)?;
     let skew = skew(env)?;
+    let token_ttl = token_ttl(env)?;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .doing(|| "can't start the server's runtime".to_owned())?;
     let result = runtime.block_on(async {
-        let listener = listen(port).await?;
+        let listener = listen(port)?;
         let port = listener.local_addr().doing(|| "can't read the port of the HTTP API".to_owned())?.port();
-        let app = Inner::new(home.clone(), state, tokens, log, installations, account, port);
+        let app = Inner::new(Parts {
+            home: home.clone(),
+            state,
+            tokens,
+            log,
+            installations,
+            account,
+            port,
+            token_ttl,
+        });
         app.clock.set_skew(skew);
         app.update(|state| {
             state.api_port = Some(port);
@@ -118,8 +133,8 @@ async fn run(
     Ok(())
 }
 
-async fn listen(port: u16) -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
+fn listen(port: u16) -> Result<TcpListener> {
+    gate::bind((Ipv4Addr::LOCALHOST, port).into()).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             Error::new(ErrorKind::PortTaken, format!("port {port} of 127.0.0.1 is taken by another program"))
                 .hint(format!(
@@ -156,6 +171,25 @@ fn skew(env: Lookup<'_>) -> Result<SignedDuration> {
             format!("`{}` is not a number of seconds: `{text}`", env_vars::CLOCK_SKEW),
         )
     })
+}
+
+fn token_ttl(env: Lookup<'_>) -> Result<Option<i64>> {
+    let Some(text) = env(env_vars::TOKEN_TTL).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let seconds = text.parse().ok().filter(|seconds| (1..=*CREDENTIAL_SECONDS.end()).contains(seconds));
+    seconds.map(Some).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Setting,
+            format!("`{}` is not a number of seconds from 1 to 3600: `{text}`", env_vars::TOKEN_TTL),
+        )
+    })
+}
+
+/// A session takes two file descriptors; shells give out fewer than many sessions need. Failing that, it is as it was.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // macOS has no number for "unlimited" here and takes this one.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(MAX_FILES).max(soft), hard);
+    }
 }
 
 fn addresses(env: Lookup<'_>) -> Result<Option<Vec<IpAddr>>> {

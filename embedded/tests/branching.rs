@@ -63,13 +63,16 @@ fn creation_is_an_operation_that_begins_with_init() {
 
 #[test]
 fn an_expired_branch_goes_with_its_data() {
-    // given a branch that lives two seconds
+    // given a branch that lives an hour
     let server = Server::with_project();
-    let branch = server.create("/projects/shop/branches?branch_id=dev", json!({"spec": {"ttl": "2s"}}));
+    let branch = server.branch("dev");
     let (folder, port) = (server.folder(&branch), server.port("dev"));
     let socket = server.home().join("run").join(branch["uid"].as_str().unwrap().rsplit('-').next().unwrap());
     assert!(folder.join("data/PG_VERSION").exists() && socket.exists());
+    server.skew(3590);
+    assert_eq!(server.query("dev", "SELECT 1"), "1");
     // when its time has come
+    server.skew(3601);
     wait("the branch to go", || {
         (server.call("GET", "/projects/shop/branches/dev", &Value::Null).0 == 404).then_some(())
     });

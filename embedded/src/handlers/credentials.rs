@@ -4,10 +4,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use jiff::{RoundMode, TimestampRound, Unit};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{body, duration, later, live_branch, time};
+use super::{body, duration, later, named_endpoint, time};
 use crate::api_error::{ApiError, ApiResult};
 use crate::app::App;
 use crate::catalog::IDENTITY;
@@ -23,20 +24,9 @@ struct Wanted {
 /// `POST /credentials`: a token that is the password for one endpoint.
 pub(crate) async fn create(State(app): State<App>, bytes: Bytes) -> ApiResult {
     let wanted: Wanted = body(&bytes)?;
-    let name =
-        wanted.endpoint.filter(|name| !name.is_empty()).ok_or_else(|| ApiError::required("endpoint"))?;
-    let parts: Vec<&str> = name.split('/').collect();
-    let ["projects", project, "branches", branch, "endpoints", endpoint] = parts[..] else {
-        let message = "Field 'endpoint' must be a name such as 'projects/{project}/branches/{branch}/endpoints/{endpoint}'";
-        return Err(ApiError::invalid(format!("{message}, got '{name}'.")));
-    };
+    let name = wanted.endpoint.ok_or_else(|| ApiError::required("endpoint"))?;
     let state = app.state();
-    let (_, branch) = live_branch(&state, project, branch)?;
-    let endpoint = branch
-        .endpoints
-        .iter()
-        .find(|it| it.id == endpoint)
-        .ok_or_else(|| ApiError::not_found("endpoint"))?;
+    let (_, _, endpoint) = named_endpoint(&state, &name)?;
     let now = app.clock.now();
     let (shortest, longest) = (*CREDENTIAL_SECONDS.start(), *CREDENTIAL_SECONDS.end());
     // A client that says "at the time 300 seconds from now" has spent some of them on its way here.
@@ -54,6 +44,14 @@ pub(crate) async fn create(State(app): State<App>, bytes: Bytes) -> ApiResult {
             format!("The lifetime of a credential must be between {shortest} and {longest} seconds.");
         return Err(ApiError::invalid(message));
     }
+    // A setting for tests ends it earlier. A token says its end in whole seconds, so that is what is promised.
+    let expires = match app.token_ttl {
+        Some(ttl) => expires.min(later(now, ttl)?),
+        None => expires,
+    };
+    let expires = expires
+        .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
+        .map_err(|_| ApiError::invalid("a duration is too long"))?;
     let token = app.tokens.sign(IDENTITY, &endpoint.uid, now, expires)?;
     Ok(Json(json!({"token": token, "expire_time": expires.to_string()})).into_response())
 }

@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use super::{Mask, Query, answer, body, branch_mut, flag, live_branch, operate, page, roles};
 use crate::api_error::{ApiError, ApiResult};
-use crate::app::App;
+use crate::app::{App, Session};
 use crate::catalog::{self, DatabaseRow};
-use crate::postgres::Control;
 use crate::state::{self, Outcome, Phase};
 use crate::views;
 
@@ -57,7 +56,7 @@ async fn open(
     app: &App,
     project: &str,
     branch: &str,
-) -> ApiResult<(Control, Timestamp, Vec<state::Database>)> {
+) -> ApiResult<(Session, Timestamp, Vec<state::Database>)> {
     let state = app.state();
     let (_, branch) = live_branch(&state, project, branch)?;
     if branch.phase != Phase::Ready {

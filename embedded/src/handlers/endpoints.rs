@@ -1,4 +1,5 @@
-//! Endpoints.
+//! Endpoints. All of a branch lead to its one PostgreSQL; a read-only one begins its sessions as read-only, which guards
+//! against mistakes and is no barrier.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -118,7 +119,7 @@ pub(crate) fn allocate_port(state: &Store) -> ApiResult<u16> {
             !state.ports().any(|taken| taken == *port)
                 && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
         })
-        .ok_or_else(|| ApiError::quota("no free TCP port is left for an endpoint"))
+        .ok_or_else(ApiError::no_port)
 }
 
 /// `POST …/endpoints?endpoint_id=&replace_existing=`.

@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::api_error::ApiResult;
@@ -39,9 +40,18 @@ pub(crate) async fn oauth_server(State(app): State<App>) -> ApiResult {
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/v1/authorize"),
         "token_endpoint": format!("{issuer}/v1/token"),
-        "response_types_supported": ["code"],
-        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "grant_types_supported": [],
         "scopes_supported": ["all-apis"],
     });
     Ok(Json(body).into_response())
+}
+
+/// `POST /oidc/v1/token` and what leads there: the one token of the embedded Lakebase is not asked for.
+pub(crate) async fn no_oauth() -> Response {
+    let body = json!({
+        "error": "unauthorized_client",
+        "error_description": "the embedded Lakebase takes its own bearer token only: see `embedded env`",
+    });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }

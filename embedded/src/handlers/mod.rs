@@ -1,6 +1,7 @@
 //! The handlers, one file a resource, and what they share: reading requests, looking up parents, paging lists.
 
 pub mod branches;
+pub mod controls;
 pub mod credentials;
 pub mod databases;
 pub mod endpoints;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::api_error::{ApiError, ApiResult};
 use crate::random;
-use crate::state::{Branch, Operation, Outcome, Project, State};
+use crate::state::{Branch, Endpoint, Operation, Outcome, Project, State};
 use crate::views;
 
 /// Parameters after the `?`.
@@ -93,7 +94,7 @@ pub(crate) fn later(from: Timestamp, seconds: i64) -> ApiResult<Timestamp> {
         .map_err(|_| ApiError::invalid("a duration is too long"))
 }
 
-/// A project that is not being removed.
+/// A project in whatever state, also one that is deleted or being removed.
 pub(crate) fn project<'a>(state: &'a State, id: &str) -> ApiResult<&'a Project> {
     state.project(id).ok_or_else(|| ApiError::not_found("project"))
 }
@@ -127,7 +128,25 @@ pub(crate) fn live_branch<'a>(
     Ok((project, branch))
 }
 
-/// The same, to change it.
+/// The endpoint with this resource name, with its project and branch.
+pub(crate) fn named_endpoint<'a>(
+    state: &'a State,
+    name: &str,
+) -> ApiResult<(&'a Project, &'a Branch, &'a Endpoint)> {
+    if name.is_empty() {
+        return Err(ApiError::required("endpoint"));
+    }
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["projects", project, "branches", branch, "endpoints", endpoint] = parts[..] else {
+        let message = "Field 'endpoint' must be a name such as 'projects/{project}/branches/{branch}/endpoints/{endpoint}'";
+        return Err(ApiError::invalid(format!("{message}, got '{name}'.")));
+    };
+    let (project, branch) = live_branch(state, project, branch)?;
+    let endpoint = branch.endpoints.iter().find(|it| it.id == endpoint);
+    endpoint.map(|endpoint| (project, branch, endpoint)).ok_or_else(|| ApiError::not_found("endpoint"))
+}
+
+/// A branch to work in, to change it.
 pub(crate) fn branch_mut<'a>(state: &'a mut State, project: &str, id: &str) -> ApiResult<&'a mut Branch> {
     live_branch(state, project, id)?;
     state

@@ -10,7 +10,7 @@ use crate::views;
 
 /// `GET /{resource name}/operations/{id}`.
 pub(crate) async fn get(State(app): State<App>, OriginalUri(uri): OriginalUri) -> ApiResult {
-    let name = uri.path().trim_start_matches("/api/2.0/postgres/");
+    let name = uri.path().strip_prefix("/api/2.0/postgres/").ok_or_else(ApiError::no_operation)?;
     let state = app.state();
     let operation = state.operations.iter().find(|operation| operation.name == name);
     let operation = operation.ok_or_else(ApiError::no_operation)?;

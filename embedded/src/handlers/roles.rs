@@ -10,9 +10,8 @@ use serde_json::json;
 
 use super::{Mask, Query, answer, body, branch_mut, flag, is_id, live_branch, operate, page};
 use crate::api_error::{ApiError, ApiResult};
-use crate::app::App;
+use crate::app::{App, Session};
 use crate::catalog::{self, Attributes, RoleRow};
-use crate::postgres::Control;
 use crate::random;
 use crate::state::{self, Outcome, Phase};
 use crate::views;
@@ -93,7 +92,7 @@ pub(crate) fn chosen_id(query: &Query, field: &str, in_body: Option<&str>) -> Ap
     }
 }
 
-async fn open(app: &App, project: &str, branch: &str) -> ApiResult<(Control, Timestamp, Vec<state::Role>)> {
+async fn open(app: &App, project: &str, branch: &str) -> ApiResult<(Session, Timestamp, Vec<state::Role>)> {
     let state = app.state();
     let (_, branch) = live_branch(&state, project, branch)?;
     if branch.phase != Phase::Ready {

@@ -7,6 +7,9 @@ use super::Account;
 use crate::error::{IoContext, Result};
 use crate::installation::Installation;
 
+/// Sessions of one PostgreSQL. On macOS each costs a file of the one process that starts them all.
+const MAX_CONNECTIONS: u32 = if cfg!(target_os = "macos") { 100 } else { 600 };
+
 /// Writes the settings anew at each start, so that a newer program brings newer ones.
 pub(super) fn write(data: &Path, installation: &Installation, account: Option<Account>) -> Result<()> {
     let libraries = installation.libraries(&["pg_stat_statements"]).join(",");
@@ -14,7 +17,7 @@ pub(super) fn write(data: &Path, installation: &Installation, account: Option<Ac
         "# Written by the embedded Lakebase at each start.\n\
              shared_preload_libraries = '{libraries}'\n\
              unix_socket_permissions = 0700\n\
-             max_connections = 100\n\
+             max_connections = {MAX_CONNECTIONS}\n\
              shared_buffers = 32MB\n\
              dynamic_shared_memory_type = posix\n\
              wal_level = replica\n\

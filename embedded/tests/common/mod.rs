@@ -135,6 +135,17 @@ impl Server {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    /// Sends a request outside of the API's routes, with the token.
+    pub fn control(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.request(method, path, Some(&self.token), body)
+    }
+
+    /// Moves the server's clock away from the real time.
+    pub fn skew(&self, seconds: i64) {
+        let (status, body) = self.control("PATCH", "/embedded/clock", &json!({"skew_seconds": seconds}));
+        assert_eq!(status, 200, "{body}");
+    }
+
     /// A GET that has to work.
     pub fn get(&self, path: &str) -> Value {
         let (status, body) = self.call("GET", path, &Value::Null);
@@ -242,12 +253,15 @@ pub struct Psql {
 }
 
 impl Psql {
-    fn command(&self, sql: &str) -> Command {
+    pub fn command(&self, sql: &str) -> Command {
         let mut command = Command::new("psql");
         let (user, database) = (&self.user, &self.database);
         let target =
             format!("host=127.0.0.1 port={} user='{user}' dbname='{database}' {}", self.port, self.more);
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d"]).arg(target).args(["-c", sql]);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d"]).arg(target);
+        if !sql.is_empty() {
+            command.args(["-c", sql]);
+        }
         command
             .env("PGPASSWORD", &self.password)
             .stdin(Stdio::null())
