@@ -148,11 +148,6 @@ impl ApiError {
         }
         body
     }
-
-    /// Status and code, for the log.
-    pub fn summary(&self) -> String {
-        format!("{} {}", self.status.as_u16(), self.message)
-    }
 }
 
 impl From<Error> for ApiError {

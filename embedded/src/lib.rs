@@ -4,35 +4,38 @@
 //! the file system can, sharing blocks with it. Clients reach it through the server's gateway only, with a database
 //! credential as the password, as on the service.
 //!
-//! [`cli`] is what the command lines call, [`discover`] what a client calls; the rest is the server. The library
+//! [`cli`] is what the command lines call, [`discover()`] what a client calls; the rest is the server. The library
 //! reads no environment variable itself and prints nothing: both come in as arguments.
+//!
+//! Beside the service's routes there are three of its own, behind the same bearer token, for tests of what takes time there:
+//! `GET` and `PATCH /embedded/clock` (`{"skew_seconds": 3600}`) and `POST /embedded/suspend` (`{"endpoint": NAME}`).
 
-pub mod activity;
-pub mod api_error;
-pub mod app;
-pub mod catalog;
-pub mod certificate;
 pub mod cli;
-pub mod clock;
-pub mod controller;
-pub mod env_vars;
-pub mod error;
-pub mod gate;
-pub mod handlers;
-pub mod home;
-pub mod installation;
-pub mod log;
-pub mod postgres;
-pub mod routes;
-pub mod server;
-pub mod snapshot;
-pub mod state;
-pub mod tokens;
-pub mod views;
 
+mod activity;
+mod api_error;
+mod app;
+mod catalog;
+mod certificate;
+mod clock;
+mod controller;
 mod discover;
+mod env_vars;
+mod error;
+mod gate;
+mod handlers;
+mod home;
 mod http;
+mod installation;
+mod log;
+mod postgres;
 mod random;
+mod routes;
+mod server;
+mod snapshot;
+mod state;
+mod tokens;
+mod views;
 
 pub use discover::{Workspace, discover};
 pub use error::{Error, ErrorKind};

@@ -288,6 +288,13 @@ impl Psql {
     }
 }
 
+/// Checks that a refusal has this status and code, and these words in its message.
+pub fn check((status, error): (u16, Value), expected: u16, code: &str, words: &str) {
+    assert_eq!(status, expected, "{error}");
+    assert_eq!(error["error_code"], code, "{error}");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains(words)), "{error}");
+}
+
 /// Asks until there is an answer, for a minute at most.
 pub fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
