@@ -129,7 +129,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>) {
             let visit = Visit { door: Arc::clone(&door), awake: Mutex::default() };
             let outcome = serve(stream, &tls, &visit, options, move || drop(permit)).await;
             match outcome {
-                Outcome::Ended | Outcome::Cancelled => {}
+                Outcome::Ended | Outcome::Cancelled | Outcome::HungUp => {}
                 Outcome::Refused(refusal) => {
                     door.app.log.line(&format!("endpoint {}: refused: {}", door.endpoint, refusal.message));
                 }

@@ -1,6 +1,7 @@
 //! The whole life of one connection.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -101,6 +102,8 @@ pub enum Outcome {
     Cancelled,
     /// The client was told why it may not enter.
     Refused(Refusal),
+    /// The client went away before it had a session: it only looked whether somebody listens, or did not want to wait.
+    HungUp,
     /// The client did not finish its start-up in time.
     TimedOut,
     /// The connection failed or spoke another protocol.
@@ -148,6 +151,9 @@ async fn start<A: Authenticator>(
     let (mut client, login) = match tokio::time::timeout(options.startup_timeout, start).await {
         Err(_) => return Err(Outcome::TimedOut),
         Ok(Err(GreetingError::Refused(refusal))) => return Err(Outcome::Refused(refusal)),
+        Ok(Err(GreetingError::Message(MessageError::Io(error)))) if is_end(&error) => {
+            return Err(Outcome::HungUp);
+        }
         Ok(Err(GreetingError::Message(error))) => return Err(Outcome::Failed(describe(&error))),
         Ok(Ok(Err(key))) => return Err(cancel(authenticator, &key, options).await),
         Ok(Ok(Ok(session))) => session,
@@ -155,7 +161,7 @@ async fn start<A: Authenticator>(
     let opened = tokio::select! {
         opened = open(authenticator, &login, options, admitted) => opened,
         // Nobody is left to wait for the answer.
-        () = client.gone() => return Err(Outcome::Failed("the client hung up while it waited".to_owned())),
+        () = client.gone() => return Err(Outcome::HungUp),
     };
     match opened {
         Ok((server, first)) => {
@@ -210,7 +216,7 @@ async fn open<A: Authenticator>(
         let error = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => error,
-            Err(_) => UpstreamError::Connect(std::io::ErrorKind::TimedOut.into()),
+            Err(_) => UpstreamError::Connect(io::ErrorKind::TimedOut.into()),
         };
         if let UpstreamError::Refused(refused) = &error
             && refused.is_login_refused()
@@ -261,6 +267,12 @@ async fn cancel<A: Authenticator>(authenticator: &A, key: &[u8], options: Sessio
         }
     }
     Outcome::Cancelled
+}
+
+/// Whether the other side has gone, with or without a goodbye.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 fn describe(error: &MessageError) -> String {

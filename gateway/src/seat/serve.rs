@@ -180,7 +180,8 @@ async fn accept(
 /// Writes down what went wrong, if something did.
 fn report(outcome: &Outcome, log: &Log) {
     match outcome {
-        Outcome::Ended | Outcome::Cancelled => {}
+        // Probes of a port come every few seconds, for ever.
+        Outcome::Ended | Outcome::Cancelled | Outcome::HungUp => {}
         Outcome::Refused(refusal) => {
             let class = if refusal.sqlstate == INVALID_PASSWORD { "password" } else { "refused" };
             let detail = refusal.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
