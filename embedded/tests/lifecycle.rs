@@ -190,6 +190,33 @@ fn a_reset_deletes_everything_of_ours_and_nothing_else() {
 }
 
 #[test]
+fn a_state_that_cannot_be_written_is_tried_again_without_haste() {
+    // given a branch whose time comes while the state can't be written
+    let server = Server::with_project();
+    server.branch("dev");
+    let (file, kept) = (server.home().join("state.json"), server.home().join("state.kept"));
+    std::fs::rename(&file, &kept).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    server.skew(3601);
+    // then the server says so, a second apart, and goes on
+    let times = wait("two complaints", || {
+        let log = server.log();
+        let complaints = log.lines().filter(|line| line.contains("can't note expired branches"));
+        let times: Vec<jiff::Timestamp> =
+            complaints.filter_map(|line| line.split_once(' ')?.0.parse().ok()).collect();
+        (times.len() > 1).then_some(times)
+    });
+    assert!(times[1].duration_since(times[0]).as_millis() >= 900, "{times:?}");
+    assert_eq!(server.query("production", "SELECT 1"), "1");
+    // when it can be written again, what is due is done
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&kept, &file).unwrap();
+    wait("the branch to go", || {
+        (server.call("GET", "/projects/shop/branches/dev", &Value::Null).0 == 404).then_some(())
+    });
+}
+
+#[test]
 fn secrets_are_readable_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::with_project();
