@@ -136,7 +136,7 @@ fn a_bad_line_is_answered_and_a_good_one_after_it_counts() {
     common::wait("the bot", || (seat.query("", "SELECT current_user") == "bot").then_some(()));
     assert!(!seat.log().contains("secret-1"));
     // a line without an end is not read to its end
-    feed.say(&"x".repeat(200_000));
+    feed.flood(200_000);
     feed.end();
     common::wait("the line to be refused", || seat.log().contains("a line is too long").then_some(()));
 }

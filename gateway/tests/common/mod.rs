@@ -322,6 +322,11 @@ impl Feed {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Sends bytes without an end of line; the gateway may hang up in their midst.
+    pub fn flood(&mut self, count: usize) {
+        let _ = self.input.as_mut().unwrap().write_all(&vec![b'x'; count]);
+    }
+
     pub fn token(&mut self, token: &str, seconds: i64) {
         let expires =
             jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
