@@ -357,6 +357,9 @@ uninstall() {
   fi
   while IFS=$'\t' read -r path detail; do uninstall_demo "$path" "$detail"; done < <(each demo)
   while IFS=$'\t' read -r path detail; do forget_git_user "$path" && forget_git_branch "$path"; done < <(each git-user && each git-branch)
+  if program=$(our_program docker-compose-lakebase); then
+    "$program" agent --stop || true # It would end by itself ten minutes after the last gateway.
+  fi
   if program=$(our_program cargo-lakebase); then
     step "Stopping the embedded Lakebase"
     path=$("$program" embedded status 2>/dev/null | sed -n 's/^home: //p')

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lakebase::auth::Embedded;
 use lakebase::commands::session::World;
 use lakebase::commands::{self, run};
 use lakebase::env_vars::Env;
@@ -63,7 +64,7 @@ fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<()> {
     }
     let embedded = || {
         let found = lakebase_embedded::discover(&lookup)?;
-        Ok((found.host, Secret::new(found.token)))
+        Ok(Embedded { host: found.host, token: Secret::new(found.token), ca: found.ca })
     };
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
     let mut world = World { env, cwd, embedded: &embedded, ui };

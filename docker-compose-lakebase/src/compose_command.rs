@@ -1,19 +1,22 @@
 //! A Compose command on the changed model: the local database out, the branch in, then exec.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use lakebase::api::Client;
 use lakebase::auth;
 use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::compose::model::Model;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Key, Settings};
-use lakebase::ensure;
+use lakebase::ensure::{self, Observation};
 use lakebase::env_vars;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 
+use crate::agent::{self, Registration};
 use crate::call::Call;
+use crate::gateway;
 use crate::real::Real;
 
 /// A project whose model has been changed: all that Compose has to be given.
@@ -22,9 +25,6 @@ struct Changed {
     flags: Vec<String>,
     project: String,
     database: String,
-    has_consumers: bool,
-    /// Volumes of the local database that are in the model still.
-    shared_volumes: Vec<String>,
 }
 
 /// Runs the call's command and becomes Compose. Returns only on failure.
@@ -35,13 +35,16 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     if !call.creates() {
-        let changed = change_alone(real, call, &files, world).await?;
+        let (said, overlay) = read_alone(&real, call, &files, world).await?;
+        if call.removes_volumes()
+            && let [volume, ..] = overlay::shared_volumes(&said.model, &said.database).as_slice()
+        {
+            return Err(Error::new(Kind::Guarded, format!("the volume `{volume}` is not removed"))
+                .because_of(format!("it holds the data of the local database `{}`", said.database))
+                .hint("leave `--volumes` out, or remove it by its name: `docker volume rm`"));
+        }
+        let changed = said.lay(real, &overlay)?;
         if call.removes() {
-            if let (true, [volume, ..]) = (call.removes_volumes(), changed.shared_volumes.as_slice()) {
-                return Err(Error::new(Kind::Guarded, format!("the volume `{volume}` is not removed"))
-                    .because_of(format!("it holds the data of the local database `{}`", changed.database))
-                    .hint("leave `--volumes` out, or remove it by its name: `docker volume rm`"));
-            }
             changed.remove_leftovers().await?;
         }
         return Err(changed.real.become_compose(changed.arguments(&call.command), &masked()));
@@ -49,36 +52,84 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     let session = Session::open(SettingArgs::default(), world)?;
     let client = session.client().await?;
     // Neither waits for the other; what is wrong with the project shows first, whichever is ready first.
-    let (model, seen) = tokio::join!(model(&real, call, &files), ensure::observe(&client, &session.target));
-    let host_side = session.auth.is_loopback();
-    let changed = change(real, model?, &files, host_side, &session.project.settings, world)?;
-    let leftovers = changed.leftovers().await?;
-    let live = session.live_from(&client, seen?, call.fresh, world.ui).await?;
-    if !changed.has_consumers {
-        let named = env_vars::DATABASE_URL;
-        world.ui.warn(&format!(
-            "no service declares `{named}`, so none gets the branch; add it to `environment`"
-        ));
+    let settings = &session.project.settings;
+    let (said, seen) = tokio::join!(
+        read(&real, call, &files, settings, &world.cwd),
+        ensure::observe(&client, &session.target),
+    );
+    let said = said?;
+    said.warn(world);
+    let prepared = Prepared { call, real, said, session, client, seen: seen? };
+    if prepared.session.project.settings.by_gateway()? {
+        prepared.through_gateway(world).await
+    } else {
+        prepared.direct(world).await
     }
-    // One command beside a running local stack is no reason to stop its database.
-    let in_the_way = leftovers.iter().filter(|container| container.running && call.name() != "run");
-    for container in in_the_way {
-        world.ui.note(&format!("Stopping the local database `{}`; its data stays", changed.database));
-        changed.real.docker(&["stop", &container.id]).await?;
+}
+
+/// Everything that was read, before anything is changed.
+struct Prepared<'a> {
+    call: &'a Call,
+    real: Real,
+    said: Said,
+    session: Session,
+    client: Client,
+    seen: Observation,
+}
+
+impl Prepared<'_> {
+    /// The local database leaves the model; the login travels in Compose's environment.
+    async fn direct(self, world: &mut World<'_>) -> Result<std::convert::Infallible> {
+        let Self { call, real, said, session, client, seen } = self;
+        let overlay = overlay::direct::text(&said.model, &said.database, session.auth.is_loopback())?;
+        let has_consumers = !consumers::of_url(&said.model, &said.database).is_empty();
+        let changed = said.lay(real, &overlay)?;
+        let leftovers = changed.leftovers().await?;
+        let live = session.live_from(&client, seen, call.fresh, world.ui).await?;
+        if !has_consumers {
+            let named = env_vars::DATABASE_URL;
+            world.ui.warn(&format!(
+                "no service declares `{named}`, so none gets the branch; add it to `environment`"
+            ));
+        }
+        // One command beside a running local stack is no reason to stop its database.
+        let in_the_way = leftovers.iter().filter(|container| container.running && call.name() != "run");
+        for container in in_the_way {
+            world.ui.note(&format!("Stopping the local database `{}`; its data stays", changed.database));
+            changed.real.docker(&["stop", &container.id]).await?;
+        }
+        let url = session.connection(&live).for_container().url();
+        let mut variables = vec![
+            (env_vars::LAKEBASE_DATABASE_URL, url),
+            (env_vars::LAKEBASE_DB_SOURCE, Secret::new(session.db_source())),
+            (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(session.target.path.to_string())),
+        ];
+        // Compose would call the local database's container an orphan and advise to remove it.
+        let removes_orphans =
+            call.has_flag("--remove-orphans") || world.env.get("COMPOSE_REMOVE_ORPHANS").is_some();
+        if !leftovers.is_empty() && !removes_orphans {
+            variables.push((env_vars::COMPOSE_IGNORE_ORPHANS, Secret::new("true")));
+        }
+        Err(changed.real.become_compose(changed.arguments(&call.command), &variables))
     }
-    let url = session.connection(&live).for_container().url();
-    let mut variables = vec![
-        (env_vars::LAKEBASE_DATABASE_URL, url),
-        (env_vars::LAKEBASE_DB_SOURCE, Secret::new(session.db_source())),
-        (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(session.target.path.to_string())),
-    ];
-    // Compose would call the local database's container an orphan and advise to remove it.
-    let removes_orphans =
-        call.has_flag("--remove-orphans") || world.env.get("COMPOSE_REMOVE_ORPHANS").is_some();
-    if !leftovers.is_empty() && !removes_orphans {
-        variables.push((env_vars::COMPOSE_IGNORE_ORPHANS, Secret::new("true")));
+
+    /// A gateway takes the local database's seat; the agent brings it logins.
+    async fn through_gateway(self, world: &mut World<'_>) -> Result<std::convert::Infallible> {
+        let Self { call, real, said, session, client, seen } = self;
+        let image = gateway::image(world.env)?;
+        let (loaded, quick_checks) =
+            tokio::join!(gateway::load(&image, &real, world.env), gateway::quick_checks(&real));
+        loaded?;
+        let quick_checks = quick_checks?;
+        let live = session.live_from(&client, seen, call.fresh, world.ui).await?;
+        let seat = gateway::seat(image, &session, &live);
+        let overlay = overlay::seat::text(&said.model, &said.database, &seat, quick_checks)?;
+        let changed = said.lay(real, &overlay)?;
+        let docker = changed.real.for_agent(world.env);
+        let auth = session.auth.hand_over();
+        agent::register(&Registration::new(docker, &changed.project, &live.endpoint.name, auth), world.env)?;
+        Err(changed.real.become_compose(changed.arguments(&call.command), &[]))
     }
-    Err(changed.real.become_compose(changed.arguments(&call.command), &variables))
 }
 
 /// `down` on the changed model, then the branch and `.env.lakebase` are deleted. A folder without a Compose
@@ -95,7 +146,8 @@ pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) ->
     let session = args.session(world)?;
     if let Some(files) = files::find_any(&call.choice(), world.env, &world.cwd)? {
         let real = Real::find(call, world.env)?;
-        let changed = change_alone(real, call, &files, world).await?;
+        let (said, overlay) = read_alone(&real, call, &files, world).await?;
+        let changed = said.lay(real, &overlay)?;
         changed.remove_leftovers().await?;
         changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await?;
     }
@@ -105,13 +157,35 @@ pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) ->
 /// What Compose says of the project.
 struct Said {
     model: Model,
+    /// The service that is the local database.
+    database: String,
     /// Compose's flags, with every file named.
     flags: Vec<String>,
+    /// Where the override file goes.
+    path: PathBuf,
     /// Why an inactive profile was left out.
     broken_profile: Option<String>,
 }
 
-async fn model(real: &Real, call: &Call, files: &[PathBuf]) -> Result<Said> {
+impl Said {
+    fn warn(&self, world: &mut World<'_>) {
+        if let Some(why) = &self.broken_profile {
+            world
+                .ui
+                .warn(&format!("an inactive profile of the Compose file is broken and was left out: {why}"));
+        }
+    }
+
+    /// Lays the override file over the project's own.
+    fn lay(self, real: Real, overlay: &str) -> Result<Changed> {
+        files::write_override(&self.path, overlay)?;
+        let mut flags = self.flags;
+        flags.extend(["-f".to_owned(), self.path.display().to_string()]);
+        Ok(Changed { real, flags, project: self.model.name, database: self.database })
+    }
+}
+
+async fn read(real: &Real, call: &Call, files: &[PathBuf], settings: &Settings, cwd: &Path) -> Result<Said> {
     let mut flags = call.compose.clone();
     if call.choice().files.is_empty() {
         flags.extend(files.iter().flat_map(|file| ["-f".to_owned(), file.display().to_string()]));
@@ -119,37 +193,33 @@ async fn model(real: &Real, call: &Call, files: &[PathBuf]) -> Result<Said> {
     let (version, model) = tokio::join!(real.check_version(), real.model(&flags));
     version?;
     let (json, broken_profile) = model?;
-    Ok(Said { model: Model::parse(&json)?, flags, broken_profile })
-}
-
-/// Changes the model without asking the API or git.
-async fn change_alone(real: Real, call: &Call, files: &[PathBuf], world: &mut World<'_>) -> Result<Changed> {
-    let said = model(&real, call, files).await?;
-    let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
-    let host_side = auth::is_on_this_machine(&settings, world.env);
-    change(real, said, files, host_side, &settings, world)
-}
-
-/// Writes the override file for what Compose said.
-fn change(
-    real: Real,
-    said: Said,
-    files: &[PathBuf],
-    host_side: bool,
-    settings: &Settings,
-    world: &mut World<'_>,
-) -> Result<Changed> {
-    let Said { model, mut flags, broken_profile } = said;
-    if let Some(why) = broken_profile {
-        world.ui.warn(&format!("an inactive profile of the Compose file is broken and was left out: {why}"));
-    }
+    let model = Model::parse(&json)?;
     let database = database::find(&model, settings.text(Key::DatabaseService))?.to_owned();
-    let path = files::override_path(files, &model.name, &world.cwd);
-    files::write_override(&path, &overlay::direct::text(&model, &database, host_side)?)?;
-    flags.extend(["-f".to_owned(), path.display().to_string()]);
-    let has_consumers = !consumers::of_url(&model, &database).is_empty();
-    let shared_volumes = overlay::shared_volumes(&model, &database).into_iter().map(str::to_owned).collect();
-    Ok(Changed { real, flags, project: model.name, database, has_consumers, shared_volumes })
+    let path = files::override_path(files, &model.name, cwd);
+    Ok(Said { model, database, flags, path, broken_profile })
+}
+
+/// The model and its change, without asking the API or git.
+async fn read_alone(
+    real: &Real,
+    call: &Call,
+    files: &[PathBuf],
+    world: &mut World<'_>,
+) -> Result<(Said, String)> {
+    let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
+    let said = read(real, call, files, &settings, &world.cwd).await?;
+    said.warn(world);
+    let overlay = if settings.by_gateway()? {
+        // As the last `up` left it, so that any tool can replay the file.
+        let before = std::fs::read_to_string(&said.path).ok();
+        let quick_checks = before.as_deref().is_some_and(|text| text.contains("start_interval"));
+        let seat = gateway::last(before.as_deref(), &said.database);
+        overlay::seat::text(&said.model, &said.database, &seat, quick_checks)?
+    } else {
+        let host_side = auth::is_on_this_machine(&settings, world.env);
+        overlay::direct::text(&said.model, &said.database, host_side)?
+    };
+    Ok((said, overlay))
 }
 
 /// A container that a run in the other mode left under the database's name.

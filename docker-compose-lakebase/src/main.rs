@@ -1,8 +1,10 @@
 //! `docker compose lakebase`: the Compose face, behind all of its doors.
 
+mod agent;
 mod call;
 mod compose_command;
 mod config_json;
+mod gateway;
 mod interrupt;
 mod real;
 
@@ -11,6 +13,7 @@ use std::process::ExitCode;
 use call::{About, Call};
 use clap::{CommandFactory, Parser, Subcommand};
 use doors::{argv, plugins};
+use lakebase::auth::Embedded;
 use lakebase::commands;
 use lakebase::commands::session::World;
 use lakebase::env_vars::{self, Env};
@@ -42,13 +45,20 @@ enum Own {
     /// The embedded Lakebase: the same API and real PostgreSQL on this machine
     #[command(subcommand)]
     Embedded(lakebase_embedded::cli::Command),
+    /// Bring logins to the gateways of running projects (started by `up`)
+    #[command(hide = true)]
+    Agent {
+        /// End the agent that runs
+        #[arg(long)]
+        stop: bool,
+    },
     /// Tell Docker where the front door is (used by install.sh)
     #[command(subcommand, hide = true)]
     Doors(config_json::Change),
 }
 
 /// Words of [`Own`] besides the common ones.
-const OWN: [&str; 3] = ["embedded", "doors", "help"];
+const OWN: [&str; 4] = ["agent", "embedded", "doors", "help"];
 
 fn main() -> ExitCode {
     let mut ui = Ui::of_process();
@@ -111,6 +121,10 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             })?;
             config_json::apply(&change, &folder)?;
         }
+        Own::Agent { stop: true } => agent::stop(&env),
+        Own::Agent { stop: false } => {
+            return with_world(&env, ui, async |world| agent::serve(world.env).await.map(|()| 0));
+        }
         Own::Embedded(command) => {
             let lookup = |name: &str| env.get(name).map(str::to_owned);
             let (out, err) = ui.handles();
@@ -134,7 +148,7 @@ fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> 
     let lookup = |name: &str| env.get(name).map(str::to_owned);
     let embedded = || {
         let found = lakebase_embedded::discover(&lookup)?;
-        Ok((found.host, Secret::new(found.token)))
+        Ok(Embedded { host: found.host, token: Secret::new(found.token), ca: found.ca })
     };
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
     let mut world = World { env, cwd, embedded: &embedded, ui };

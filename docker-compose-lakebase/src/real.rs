@@ -144,6 +144,24 @@ impl Real {
             .hint("check that the Docker engine runs: `docker info`"))
     }
 
+    /// How the agent calls Docker for the same engine.
+    pub fn for_agent(&self, env: &Env) -> crate::agent::Docker {
+        const CHOOSE: [&str; 6] = [
+            "DOCKER_HOST",
+            "DOCKER_CONTEXT",
+            "DOCKER_CONFIG",
+            "DOCKER_CERT_PATH",
+            "DOCKER_TLS_VERIFY",
+            "HOME",
+        ];
+        let chosen = |name: &&str| Some(((*name).to_owned(), env.get(name)?.to_owned()));
+        crate::agent::Docker {
+            program: self.docker.clone(),
+            flags: self.docker_flags.clone(),
+            variables: CHOOSE.iter().filter_map(chosen).collect(),
+        }
+    }
+
     async fn ask(&self, arguments: &[String]) -> Result<Output> {
         let mut command = Command::new(&self.compose);
         command.args(self.arguments(arguments.to_vec())).stdin(Stdio::null()).kill_on_drop(true);

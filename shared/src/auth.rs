@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ini::Ini;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Key, Settings};
 use crate::env_vars::{self, Env};
@@ -28,6 +28,8 @@ pub struct Auth {
     pub host: String,
     /// Which source won, for `status`.
     pub source: String,
+    /// PEM of an authority to trust for the endpoints, where no public one signed them.
+    pub ca: Option<String>,
     method: Method,
 }
 
@@ -39,8 +41,26 @@ enum Method {
     Cli { program: String, choice: [String; 2] },
 }
 
-/// Finds the running embedded Lakebase: its base URL and token. The face gives it.
-pub type FindEmbedded<'a> = &'a dyn Fn() -> Result<(String, Secret)>;
+/// A credential on its way to the agent. It holds the token itself, so it crosses the agent's socket only.
+#[derive(Serialize, Deserialize)]
+pub struct HandedOver {
+    host: String,
+    token: Option<String>,
+    cli: Option<(String, [String; 2])>,
+}
+
+/// The running embedded Lakebase.
+pub struct Embedded {
+    /// Base URL of its API.
+    pub host: String,
+    /// Its token.
+    pub token: Secret,
+    /// PEM of the authority that signed its endpoints' certificate.
+    pub ca: String,
+}
+
+/// Finds the running embedded Lakebase. The face gives it.
+pub type FindEmbedded<'a> = &'a dyn Fn() -> Result<Embedded>;
 
 impl Auth {
     /// Decides which credential counts.
@@ -50,8 +70,9 @@ impl Auth {
     /// where the profile is `embedded`.
     pub fn resolve(settings: &Settings, env: &Env, embedded: FindEmbedded) -> Result<Self> {
         if settings.text(Key::Profile) == Some(EMBEDDED) {
-            let (host, token) = embedded()?;
-            return Ok(Self { host, source: "embedded Lakebase".into(), method: Method::Token(token) });
+            let Embedded { host, token, ca } = embedded()?;
+            let (source, method) = ("embedded Lakebase".into(), Method::Token(token));
+            return Ok(Self { host, source, ca: Some(ca), method });
         }
         if let Some(profile) = settings.text(Key::Profile) {
             return Self::from_profile(profile, &config_file(env)?, env);
@@ -75,6 +96,7 @@ impl Auth {
             (Some(host), Some(token)) => Ok(Self {
                 host: base_url(host)?,
                 source: format!("${} and ${}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN),
+                ca: None,
                 method: Method::Token(Secret::new(token)),
             }),
             (Some(_), None) if env.get(env_vars::DATABRICKS_CONFIG_PROFILE).is_some() => {
@@ -92,6 +114,24 @@ impl Auth {
                 Self::from_profile(named.unwrap_or("DEFAULT"), &file, env)
             }
         }
+    }
+
+    /// Gives the credential to the agent.
+    pub fn hand_over(&self) -> HandedOver {
+        let (token, cli) = match &self.method {
+            Method::Token(token) => (Some(token.expose().to_owned()), None),
+            Method::Cli { program, choice } => (None, Some((program.clone(), choice.clone()))),
+        };
+        HandedOver { host: self.host.clone(), token, cli }
+    }
+
+    /// Takes a credential that was handed over.
+    pub fn taken_over(from: HandedOver) -> Self {
+        let method = match (from.cli, from.token) {
+            (Some((program, choice)), _) => Method::Cli { program, choice },
+            (None, token) => Method::Token(Secret::new(token.unwrap_or_default())),
+        };
+        Self { host: from.host, source: "handed over".into(), ca: None, method }
     }
 
     /// Whether the workspace runs on this machine, so that containers reach its endpoints by another name.
@@ -128,6 +168,7 @@ impl Auth {
             (None | Some("pat"), Some(token)) if !token.is_empty() => Ok(Self {
                 host: base_url(host)?,
                 source: format!("profile {profile} of {path} (pat)"),
+                ca: None,
                 method: Method::Token(Secret::new(token)),
             }),
             (None | Some("databricks-cli"), _) => {
@@ -158,6 +199,7 @@ impl Auth {
         Ok(Self {
             host: base_url(host)?,
             source: format!("databricks auth token {} {}", choice[0], choice[1]),
+            ca: None,
             method: Method::Cli { program: program.display().to_string(), choice },
         })
     }
@@ -265,7 +307,7 @@ mod tests {
     use super::*;
     use crate::config::Layer;
 
-    fn no_embedded() -> Result<(String, Secret)> {
+    fn no_embedded() -> Result<Embedded> {
         Err(Error::new(Kind::EmbeddedStopped, "stopped"))
     }
 

@@ -31,11 +31,15 @@ pub enum Key {
     Ttl,
     /// The Compose service that is the local database.
     DatabaseService,
+    /// How the application reaches the branch: `direct` or `gateway`.
+    Connect,
+    /// The role that sessions start as.
+    Role,
 }
 
 impl Key {
     /// Every setting.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ProjectName,
         Self::ProjectId,
         Self::ParentBranch,
@@ -43,6 +47,8 @@ impl Key {
         Self::Profile,
         Self::Ttl,
         Self::DatabaseService,
+        Self::Connect,
+        Self::Role,
     ];
 
     /// The name in `metadata.lakebase`, and of the flag: lower case with hyphens.
@@ -55,6 +61,8 @@ impl Key {
             Self::Profile => "profile",
             Self::Ttl => "ttl",
             Self::DatabaseService => "database-service",
+            Self::Connect => "connect",
+            Self::Role => "role",
         }
     }
 
@@ -177,6 +185,18 @@ impl Settings {
                 Ok(SignedDuration::from_secs_f64(seconds.floor()))
             }
             _ => Err(self.bad(Key::Ttl, "a duration from 1m to 30d, such as `24h` or `7d`")),
+        }
+    }
+
+    /// Whether a gateway sits in the local database's seat.
+    ///
+    /// # Errors
+    /// [`Kind::BadConfig`] where `connect` is neither `direct` nor `gateway`.
+    pub fn by_gateway(&self) -> Result<bool> {
+        match self.text(Key::Connect) {
+            Some("gateway") => Ok(true),
+            Some("direct") | None => Ok(false),
+            Some(_) => Err(self.bad(Key::Connect, "`direct` or `gateway`")),
         }
     }
 

@@ -18,7 +18,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// Variables that decide where programs look; a lab sets its own.
-const FOREIGN: [&str; 3] = ["DATABRICKS_", "LAKEBASE_", "COMPOSE_"];
+const FOREIGN: [&str; 5] = ["DATABRICKS_", "LAKEBASE_", "COMPOSE_", "PG", "XDG_"];
+
+/// The folder of the gateway's image, which tests/run.sh prepares.
+const GATEWAY: &str = "LAKEBASE_GATEWAY_DIR";
 
 /// A user's machine in a folder.
 pub struct Lab {
@@ -77,7 +80,8 @@ impl Lab {
     pub fn command<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(program);
         for (key, _) in std::env::vars_os() {
-            if key.to_str().is_some_and(|key| FOREIGN.iter().any(|prefix| key.starts_with(prefix))) {
+            let foreign = |key: &str| FOREIGN.iter().any(|prefix| key.starts_with(prefix)) && key != GATEWAY;
+            if key.to_str().is_some_and(foreign) {
                 command.env_remove(key);
             }
         }
@@ -163,6 +167,7 @@ impl Default for Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // A failed test must not leave a server behind; what this prints is of no use to anybody.
+        let _ = self.command("docker-compose-lakebase", ["agent", "--stop"]).output();
         let _ = self.command("cargo-lakebase", ["embedded", "stop"]).output();
     }
 }

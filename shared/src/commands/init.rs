@@ -175,7 +175,15 @@ fn first_file(settings: &Settings, id: &ResourceId, uid: &str) -> String {
         text = file::with(&text, key, value);
     };
     add(Key::ProjectName, id.as_str());
-    for key in [Key::ParentBranch, Key::Database, Key::Profile, Key::Ttl, Key::DatabaseService] {
+    for key in [
+        Key::ParentBranch,
+        Key::Database,
+        Key::Profile,
+        Key::Ttl,
+        Key::DatabaseService,
+        Key::Connect,
+        Key::Role,
+    ] {
         if let Some(setting) = settings.get(key).filter(|s| s.origin != crate::config::Origin::Default) {
             add(key, &setting.value);
         }

@@ -246,8 +246,11 @@ impl Session {
             || "no expiry".to_owned(),
             |at| format!("expires in {}", ui::duration(at.duration_since(now))),
         );
-        let logins = ui::clock(live.credential.expires);
-        format!("Branch {}: {age}, {life}, logins until {logins}", self.id)
+        let logins = match self.project.settings.by_gateway() {
+            Ok(true) => "logins are renewed".to_owned(),
+            _ => format!("logins until {}", ui::clock(live.credential.expires)),
+        };
+        format!("Branch {}: {age}, {life}, {logins}", self.id)
     }
 
     /// The login to the configured database.

@@ -12,12 +12,12 @@ use crate::error::{Error, Kind, Result};
 
 /// Label of a gateway's container: the branch's resource name.
 pub const BRANCH: &str = "lakebase.branch";
-/// Label of a gateway's container: the branch's `uid`, another for each fork of one name.
+/// Label of a gateway's container: which fork of the branch's name it is.
 pub const FORK: &str = "lakebase.fork";
 /// Label of a gateway's container: the resource name of the endpoint that logins are minted for.
 pub const ENDPOINT: &str = "lakebase.endpoint";
 /// The gateway's program in its image.
-const PROGRAM: &str = "/lakebase-gateway";
+pub const PROGRAM: &str = "/lakebase-gateway";
 /// What makes the local database a database, and would break the gateway.
 const OF_THE_DATABASE: [&str; 14] = [
     "build",
@@ -53,7 +53,7 @@ pub struct Seat {
     pub ca: Option<String>,
     /// The branch's resource name.
     pub branch: String,
-    /// The branch's `uid`.
+    /// Which fork of the branch's name it is.
     pub fork: String,
     /// The endpoint's resource name.
     pub endpoint: String,

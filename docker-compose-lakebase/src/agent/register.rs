@@ -1,0 +1,88 @@
+//! The side of `up`: the agent is started where it does not run, and told about the project.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lakebase::env_vars::{self, Env};
+use lakebase::error::{Error, Kind, Result};
+
+use super::{Registration, folder, socket};
+
+/// A new agent listens within this time.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Tells the agent about a project; starts it first where it does not run, or is another version.
+///
+/// # Errors
+/// [`Kind::Program`] where no agent can be started, [`Kind::Io`] where its folder can't be made.
+pub fn register(registration: &Registration, env: &Env) -> Result<()> {
+    let folder = folder(env).ok_or_else(|| {
+        Error::new(Kind::Io, "there is no place for the agent's socket").hint("set HOME or XDG_RUNTIME_DIR")
+    })?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))
+        .map_err(|error| Error::io(format!("making the folder `{}`", folder.display()), &error))?;
+    let line = serde_json::to_string(registration)
+        .map_err(|_| Error::new(Kind::Program, "the project can't be described to the agent"))?;
+    let until = Instant::now() + START_WITHIN;
+    let mut started = false;
+    loop {
+        if tell(&socket(&folder), &line) {
+            return Ok(());
+        }
+        if !started {
+            start(&folder, env)?;
+            started = true;
+        }
+        if Instant::now() > until {
+            return Err(Error::new(Kind::Program, "the agent that renews logins did not start")
+                .because_of(fs::read_to_string(folder.join("agent.log")).unwrap_or_default())
+                .hint("run the command again, or use `LAKEBASE_CONNECT=direct`"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ends the agent, if one runs. The next `up` starts another.
+pub fn stop(env: &Env) {
+    if let Some(folder) = folder(env) {
+        // What is no registration of its version ends it.
+        tell(&socket(&folder), "{}");
+    }
+}
+
+/// Whether an agent of this version took the line.
+fn tell(socket: &Path, line: &str) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    if writeln!(stream, "{line}").is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).is_ok() && answer.trim() == "ok"
+}
+
+fn start(folder: &Path, env: &Env) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        Error::new(Kind::Program, "the agent that renews logins could not be started").because(&error)
+    };
+    let log = fs::File::create(folder.join("agent.log")).map_err(failed)?;
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
+    // The credential comes over the socket; nothing of it is in the agent's environment.
+    for name in [env_vars::DATABRICKS_TOKEN].iter().chain(&env_vars::DATABRICKS_UNKNOWN) {
+        command.env_remove(name);
+    }
+    if env.get(env_vars::DOCKER_PLUGIN_SOCKET).is_some() {
+        command.env_remove(env_vars::DOCKER_PLUGIN_SOCKET);
+    }
+    command.spawn().map(drop).map_err(failed)
+}

@@ -1,0 +1,97 @@
+//! `connect = "gateway"`: what the gateway in the local database's seat needs from this side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lakebase::commands::session::Session;
+use lakebase::compose::overlay::seat::Seat;
+use lakebase::config::Key;
+use lakebase::ensure::Live;
+use lakebase::env_vars::Env;
+use lakebase::error::{Error, Kind, Result};
+use lakebase::secret::MASK;
+
+use crate::real::Real;
+
+/// Names the folder of the gateway's files, where it is not install.sh's.
+const FOLDER: &str = "LAKEBASE_GATEWAY_DIR";
+/// The first API version of the engine that knows `healthcheck.start_interval` (Engine 25).
+const QUICK_CHECKS: (u32, u32) = (1, 44);
+
+/// The name of the gateway's image, which install.sh left in a file beside the image's own files.
+///
+/// # Errors
+/// [`Kind::Program`] where nothing was prepared.
+pub fn image(env: &Env) -> Result<String> {
+    let folder = folder(env);
+    let read = |folder: &Path| fs::read_to_string(folder.join("tag")).ok().map(|name| name.trim().to_owned());
+    folder.as_deref().and_then(read).filter(|name| !name.is_empty()).ok_or_else(|| {
+        Error::new(Kind::Program, "the gateway's image was not prepared")
+            .because_of(
+                folder.map_or_else(String::new, |folder| format!("there is no `{}/tag`", folder.display())),
+            )
+            .hint("run `./install.sh` again, or set `LAKEBASE_CONNECT=direct`")
+    })
+}
+
+fn folder(env: &Env) -> Option<PathBuf> {
+    let data = || {
+        let data = env.get("XDG_DATA_HOME").map(PathBuf::from);
+        data.or_else(|| Some(Path::new(env.get("HOME")?).join(".local/share")))
+    };
+    env.get(FOLDER).map(PathBuf::from).or_else(|| Some(data()?.join("lakebase/gateway")))
+}
+
+/// Makes sure that the engine has the image: it is built of one file, without a registry, wherever the engine is.
+///
+/// # Errors
+/// [`Kind::NoDocker`] with Docker's own words.
+pub async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
+    if real.docker(&["image", "inspect", "--format", "{{.Id}}", image]).await.is_ok() {
+        return Ok(());
+    }
+    let folder = folder(env).unwrap_or_default().display().to_string();
+    real.docker(&["build", "--quiet", "--tag", image, &folder]).await.map(drop)
+}
+
+/// Whether the engine takes quick health checks at the start only.
+///
+/// # Errors
+/// [`Kind::NoDocker`] where it does not answer.
+pub async fn quick_checks(real: &Real) -> Result<bool> {
+    let version = real.docker(&["version", "--format", "{{.Server.APIVersion}}"]).await?;
+    let mut numbers = version.trim().split('.').map(|part| part.parse().unwrap_or(0));
+    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= QUICK_CHECKS)
+}
+
+/// The seat for a live branch.
+pub fn seat(image: String, session: &Session, live: &Live) -> Seat {
+    let connection = session.connection(live).for_container();
+    Seat {
+        image,
+        upstream: format!("{}:{}", connection.host, connection.port),
+        user: connection.user,
+        database: connection.database,
+        role: session.project.settings.text(Key::Role).map(str::to_owned),
+        ca: session.auth.ca.clone(),
+        branch: session.target.path.to_string(),
+        // Two forks of one name differ in the moment that they show. (In a form that no YAML takes for a time.)
+        fork: live.branch.forked.map(|at| format!("fork-{}", at.as_nanosecond())).unwrap_or_default(),
+        endpoint: live.endpoint.name.clone(),
+    }
+}
+
+/// The seat of a command that asks nobody: as the last `up` left it.
+pub fn last(before: Option<&str>, database: &str) -> Seat {
+    before.and_then(|text| Seat::read(text, database)).unwrap_or_else(|| Seat {
+        image: "lakebase-gateway".into(),
+        upstream: MASK.into(),
+        user: MASK.into(),
+        database: MASK.into(),
+        role: None,
+        ca: None,
+        branch: MASK.into(),
+        fork: MASK.into(),
+        endpoint: MASK.into(),
+    })
+}

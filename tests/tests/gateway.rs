@@ -1,0 +1,112 @@
+//! `connect = "gateway"`: the application keeps its host, port, user, password and URL; what answers is the branch.
+
+use std::collections::BTreeMap;
+
+use e2e::{Lab, Project, Ran};
+use serde_json::Value;
+
+fn todo(lab: &Lab) -> Project<'_> {
+    let project = lab.todo("todo").with_production();
+    project
+        .write("lakebase.config", &format!("{}LAKEBASE_CONNECT=gateway\n", project.read("lakebase.config")));
+    project.commit("Through the gateway");
+    project
+}
+
+/// Service -> (container id, when it was started).
+fn containers(project: &Project<'_>) -> BTreeMap<String, (String, String)> {
+    let ids = project.lakebase("ps -aq").ok().stdout;
+    let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.Id}} {{.State.StartedAt}}";
+    let words = ["inspect", "--format", format].into_iter().chain(ids.split_whitespace());
+    let inspected = project.run("docker", words).ok().stdout;
+    let line = |line: &str| {
+        let mut words = line.split(' ').map(str::to_owned);
+        Some((words.next()?, (words.next()?, words.next()?)))
+    };
+    inspected.lines().filter_map(line).collect()
+}
+
+#[test]
+fn the_seat_of_the_database_answers_from_the_branch() {
+    // Given the application with its own, unchanged URL, which does not ask for the branch's name.
+    let lab = Lab::with_embedded();
+    let project = todo(&lab);
+    project.write("compose.yaml", &project.read("compose.yaml").replace("      DB_SOURCE: local\n", ""));
+    let rows = project.production_sql("SELECT count(*) FROM tasks");
+
+    // When it comes up, then production's rows are there.
+    project.lakebase("up -d --build --wait").ok();
+    let main = project.branch_id();
+    let info = project.get("/api/info");
+    assert_eq!(info["tasks"].to_string(), rows);
+    assert_eq!(project.sql("SELECT version_num FROM alembic_version"), "0003");
+    assert_eq!(project.production_sql("SELECT version_num FROM alembic_version"), "0002");
+
+    // And nothing that can be looked at holds a login: each is a JWT with the same header.
+    let before = containers(&project);
+    let ids: Vec<&str> = before.values().map(|(id, _)| id.as_str()).collect();
+    let mut seen = project.run("docker", [&["inspect"], ids.as_slice()].concat()).ok().stdout;
+    for line in ["config", "logs"] {
+        seen += &project.lakebase(line).ok().all();
+        seen += &project.compose(line).ok().all();
+    }
+    for process in std::fs::read_dir("/proc").unwrap() {
+        seen += &std::fs::read_to_string(process.unwrap().path().join("cmdline")).unwrap_or_default();
+    }
+    let header = login_header(&project);
+    assert!(seen.contains("postgresql://todo:todo@postgres:5432/todo"), "the URL is the application's own");
+    assert!(!seen.contains(&header) && !seen.contains(&lab.token()), "a secret can be seen");
+
+    // When nothing changed, then `up` touches nothing.
+    project.lakebase("up -d --wait").ok();
+    assert_eq!(containers(&project), before);
+
+    // When git switches, then the gateway alone is made anew, and the application restarted.
+    project.switch("feature/x");
+    project.lakebase("up -d --wait").ok();
+    let after = containers(&project);
+    assert_ne!(after["postgres"].0, before["postgres"].0);
+    assert_eq!(after["backend"].0, before["backend"].0, "restarted, not recreated");
+    assert_eq!(after["redis"], before["redis"]);
+    assert_eq!(project.get("/api/info")["tasks"].to_string(), rows);
+    assert_ne!(project.branch_id(), main);
+    assert_eq!(project.sql("SELECT version_num FROM alembic_version"), "0003");
+}
+
+/// What every login of the embedded Lakebase begins with.
+fn login_header(project: &Project<'_>) -> String {
+    let json: Value = serde_json::from_str(&project.cargo("env --format json").ok().stdout).unwrap();
+    json["PGPASSWORD"].as_str().unwrap().split('.').next().unwrap().to_owned()
+}
+
+#[test]
+fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
+    let lab = Lab::with_embedded();
+    let project = todo(&lab);
+    let port = e2e::free_port();
+    let compose = project.read("compose.yaml");
+    let published = compose.replacen(
+        "    volumes:\n",
+        &format!("    ports: [\"127.0.0.1:{port}:5432\"]\n    volumes:\n"),
+        1,
+    );
+    project.write("compose.yaml", &published);
+    project.lakebase("up -d --wait postgres").ok();
+    let psql = |password: &str| {
+        let url = format!("postgresql://todo:{password}@127.0.0.1:{port}/todo");
+        Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT count(*) FROM tasks", &url]))
+    };
+    assert_eq!(psql("todo").ok().stdout, "120000\n");
+    // And a service that asks for the branch's name is told it.
+    let model = project.lakebase("config").ok().stdout;
+    assert!(model.contains(&format!("DB_SOURCE: lakebase/{}\n", project.branch_id())), "{model}");
+    let wrong = psql("nonsense");
+    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
+    assert!(wrong.stderr.contains("password authentication failed for user \"todo\""), "{wrong:#?}");
+
+    // And the local database is still there for offline work.
+    lab.run("cargo-lakebase", ["embedded", "stop"]).ok();
+    project.compose("--profile local up -d --build --wait").ok();
+    assert_eq!(project.get("/api/info")["db_source"], "local");
+    assert_eq!(project.get("/api/info")["tasks"], 0);
+}
