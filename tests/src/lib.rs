@@ -60,8 +60,15 @@ impl Lab {
 
     /// The same with the embedded Lakebase running.
     pub fn with_embedded() -> Self {
+        Self::with_embedded_set(&[])
+    }
+
+    /// The same with variables of the embedded server set.
+    pub fn with_embedded_set(variables: &[(&str, &str)]) -> Self {
         let lab = Self::new();
-        lab.run("cargo-lakebase", ["embedded", "start", "--port", &free_port().to_string()]).ok();
+        let mut start =
+            lab.command("cargo-lakebase", ["embedded", "start", "--port", &free_port().to_string()]);
+        Ran::of(start.envs(variables.iter().copied())).ok();
         lab
     }
 

@@ -110,3 +110,57 @@ fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
     assert_eq!(project.get("/api/info")["db_source"], "local");
     assert_eq!(project.get("/api/info")["tasks"], 0);
 }
+
+#[test]
+fn logins_end_and_the_agent_dies_and_no_query_fails() {
+    // Given logins of three seconds, and the database published on the host.
+    let lab = Lab::with_embedded_set(&[("LAKEBASE_EMBEDDED_TOKEN_TTL", "3")]);
+    let project = lab.project(
+        "shop",
+        &[
+            ("lakebase.config", "LAKEBASE_PROJECT_NAME=shop\nLAKEBASE_PROFILE=embedded\nLAKEBASE_CONNECT=gateway\n"),
+            ("compose.yaml", &format!(
+                "services:\n  db:\n    image: postgres:17\n    environment: {{POSTGRES_PASSWORD: local}}\n    ports: [\"127.0.0.1:{}:5432\"]\n",
+                e2e::free_port()
+            )),
+        ],
+    );
+    let port = project.read("compose.yaml").rsplit(':').nth(1).unwrap().to_owned();
+    project.cargo("init").ok();
+    project.lakebase("up -d --wait").ok();
+    let before = containers(&project);
+    let query = || {
+        let url = format!("postgresql://postgres:local@127.0.0.1:{port}/postgres");
+        let ran = Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT 1", &url]));
+        assert_eq!(ran.stdout, "1\n", "{ran:#?}");
+    };
+
+    // When new sessions come in over the life of several logins, then each gets in.
+    let some_lives = || {
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_secs(10) {
+            query();
+        }
+    };
+    some_lives();
+
+    // When the agent is killed, then the next `up` brings another, and nothing else is touched.
+    let agent = std::fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.lock")).unwrap();
+    project.run("kill", ["-9", agent.as_str()]).ok();
+    project.lakebase("up -d --wait").ok();
+    let next = std::fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.lock")).unwrap();
+    assert_ne!(agent, next);
+    some_lives();
+    assert_eq!(containers(&project), before);
+
+    // When nobody brings logins any more, then a client is told what to run.
+    lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
+    let refused = std::iter::repeat_with(|| {
+        let url = format!("postgresql://postgres:local@127.0.0.1:{port}/postgres");
+        Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT 1", &url]))
+    })
+    .take(200)
+    .find(|ran| ran.code != Some(0));
+    let refused = refused.expect("the last login ends");
+    assert!(refused.stderr.contains("docker compose lakebase up"), "{refused:#?}");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use lakebase::env_vars::Env;
@@ -32,6 +33,8 @@ pub async fn serve(env: &Env) -> Result<()> {
     if lock.try_lock().is_err() {
         return Ok(());
     }
+    // For whoever wants to know which process it is.
+    let _ = write!(&lock, "{}", std::process::id());
     let path = socket(&folder);
     let _ = fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(failed)?;
