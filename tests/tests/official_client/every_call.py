@@ -57,7 +57,8 @@ def login(branch, **more):
     )
     credential = api.generate_database_credential(endpoint.name, ttl=Duration(seconds=600))
     left = credential.expire_time.ToDatetime() - datetime.datetime.utcnow()
-    assert timedelta(seconds=590) < left <= timedelta(seconds=600), left
+    # The end is a whole second, rounded up.
+    assert timedelta(seconds=590) < left <= timedelta(seconds=601), left
     host, port = endpoint.status.hosts.host.split(":")
     more = {"dbname": "databricks_postgres", "user": me, "sslmode": "require", **more}
     return psycopg.connect(host=host, port=port, password=credential.token, **more)
