@@ -71,7 +71,7 @@ pub struct StartArgs {
 pub fn run(command: Command, env: Lookup<'_>, out: &mut dyn Write, err: &mut dyn Write) -> Result<()> {
     let home = Home::locate(env)?;
     match command {
-        Command::Start(args) => start::run(&home, &args, err),
+        Command::Start(args) => start::run(&home, &args, env, err),
         Command::Stop => stop::run(&home, err),
         Command::Status { json } => status::print(&home, json, out),
         Command::Env => print_env(env, out),

@@ -20,3 +20,18 @@ pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
 pub const USER_HOME: &str = "HOME";
 /// Folders searched for programs.
 pub const PATH: &str = "PATH";
+/// All that a server started in the background gets of its caller's environment.
+pub const OF_THE_SERVER: [&str; 12] = [
+    HOME,
+    PORT,
+    POSTGRES_BIN,
+    BIND,
+    CLOCK_SKEW,
+    TOKEN_TTL,
+    XDG_STATE_HOME,
+    USER_HOME,
+    PATH,
+    "LANG",
+    "TZ",
+    "TMPDIR",
+];

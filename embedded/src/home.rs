@@ -188,7 +188,12 @@ impl Home {
         let deadline = Instant::now() + patience;
         loop {
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(Some(HomeLock { _file: file })),
+                Ok(()) if is_at(&file, &path) => {
+                    // What a killed server left says a number that may be a stranger's by now, and from here on the lock
+                    // would vouch for it.
+                    let _ = fs::remove_file(self.running_file());
+                    return Ok(Some(HomeLock { _file: file }));
+                }
                 // A reset deleted the file while we waited for it; the lock is another file now.
                 Ok(()) => file = open()?,
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {

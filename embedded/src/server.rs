@@ -21,6 +21,8 @@ use crate::{certificate, controller, env_vars, gate, installation, routes};
 
 /// Open files that the server asks the system for.
 const MAX_FILES: u64 = 10_240;
+/// How long a server that is stopping is waited for; less than a start is.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a start was asked for.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +38,8 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     // Files are for this user alone unless said otherwise.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     home.create()?;
-    let Some(_lock) = home.lock(Duration::from_millis(500))? else {
+    // One that is stopping is waited for.
+    let Some(_lock) = home.lock(LOCK_PATIENCE)? else {
         let message = format!("another embedded Lakebase runs on `{}`", home.root().display());
         return Err(
             Error::new(ErrorKind::Locked, message).hint(format!("see {}", embedded_command("status")))
@@ -113,6 +116,8 @@ async fn run(
         _ = interrupted.recv() => {}
     }
     app.log.line("ending");
+    // Whoever starts or asks from here on must not take this one for a server.
+    let _ = std::fs::remove_file(app.home.running_file());
     http.abort();
     gate.abort();
     let _ = end.send(true);
@@ -129,7 +134,6 @@ async fn run(
     }
     stops.join_all().await;
     app.log.line("ended");
-    let _ = std::fs::remove_file(app.home.running_file());
     Ok(())
 }
 

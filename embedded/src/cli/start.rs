@@ -27,7 +27,7 @@ struct Failure {
 }
 
 /// Starts the server in the background, unless one runs.
-pub(super) fn run(home: &Home, args: &StartArgs, err: &mut dyn Write) -> Result<()> {
+pub(super) fn run(home: &Home, args: &StartArgs, env: Lookup<'_>, err: &mut dyn Write) -> Result<()> {
     home.create()?;
     if let Some(running) = home.running() {
         let asked = args.port.filter(|port| *port != 0 && *port != running.port);
@@ -51,6 +51,13 @@ pub(super) fn run(home: &Home, args: &StartArgs, err: &mut dyn Write) -> Result<
     let program = std::env::current_exe().doing(|| "can't find this program's own file".to_owned())?;
     let mut command = std::process::Command::new(program);
     command.args(["embedded", "serve", "--detached"]);
+    // Nothing of the caller's environment but what a server reads: a token there would live on in it.
+    command.env_clear();
+    for name in env_vars::OF_THE_SERVER {
+        if let Some(value) = env(name) {
+            command.env(name, value);
+        }
+    }
     if let Some(port) = args.port {
         command.arg("--port").arg(port.to_string());
     }

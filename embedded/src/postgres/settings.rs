@@ -13,6 +13,7 @@ const MAX_CONNECTIONS: u32 = if cfg!(target_os = "macos") { 100 } else { 600 };
 /// Writes the settings anew at each start, so that a newer program brings newer ones.
 pub(super) fn write(data: &Path, installation: &Installation, account: Option<Account>) -> Result<()> {
     let libraries = installation.libraries(&["pg_stat_statements"]).join(",");
+    // A failed statement may hold a password, and an error's DETAIL rows of production: neither belongs into a log.
     let mut settings = format!(
         "# Written by the embedded Lakebase at each start.\n\
              shared_preload_libraries = '{libraries}'\n\
@@ -27,6 +28,9 @@ pub(super) fn write(data: &Path, installation: &Installation, account: Option<Ac
              max_wal_size = 512MB\n\
              jit = off\n\
              log_checkpoints = off\n\
+             log_min_error_statement = panic\n\
+             log_error_verbosity = terse\n\
+             log_parameter_max_length_on_error = 0\n\
              timezone = 'UTC'\n\
              log_timezone = 'UTC'\n"
     );
