@@ -8,7 +8,7 @@ use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::compose::model::Model;
 use lakebase::compose::{consumers, database, files, overlay};
-use lakebase::config::{Key, Settings};
+use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
 use lakebase::env_vars;
 use lakebase::error::{Error, Kind, Result};
@@ -16,7 +16,7 @@ use lakebase::secret::{MASK, Secret};
 
 use crate::agent::{self, Registration};
 use crate::call::Call;
-use crate::gateway;
+use crate::gateway::{self, Gateway};
 use crate::real::Real;
 
 /// A project whose model has been changed: all that Compose has to be given.
@@ -51,19 +51,23 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     }
     let session = Session::open(SettingArgs::default(), world)?;
     let client = session.client().await?;
-    // Neither waits for the other; what is wrong with the project shows first, whichever is ready first.
+    // None waits for another; what is wrong with the project shows first, whichever is ready first.
     let settings = &session.project.settings;
-    let (said, seen) = tokio::join!(
+    let by_gateway = settings.connect()? == Connect::Gateway;
+    let gateway =
+        async { if by_gateway { gateway::prepare(&real, world.env).await.map(Some) } else { Ok(None) } };
+    let (said, seen, gateway) = tokio::join!(
         read(&real, call, &files, settings, &world.cwd),
         ensure::observe(&client, &session.target),
+        gateway,
     );
     let said = said?;
     said.warn(world);
-    let prepared = Prepared { call, real, said, session, client, seen: seen? };
-    if prepared.session.project.settings.by_gateway()? {
-        prepared.through_gateway(world).await
-    } else {
-        prepared.direct(world).await
+    let seen = seen?;
+    let prepared = Prepared { call, real, said, session, client, seen };
+    match gateway? {
+        Some(gateway) => prepared.through(gateway, world).await,
+        None => prepared.direct(world).await,
     }
 }
 
@@ -95,7 +99,9 @@ impl Prepared<'_> {
         // One command beside a running local stack is no reason to stop its database.
         let in_the_way = leftovers.iter().filter(|container| container.running && call.name() != "run");
         for container in in_the_way {
-            world.ui.note(&format!("Stopping the local database `{}`; its data stays", changed.database));
+            let what = if container.gateway { "the gateway of" } else { "the local database" };
+            let rest = if container.gateway { "" } else { "; its data stays" };
+            world.ui.note(&format!("Stopping {what} `{}`{rest}", changed.database));
             changed.real.docker(&["stop", &container.id]).await?;
         }
         let url = session.connection(&live).for_container().url();
@@ -114,16 +120,22 @@ impl Prepared<'_> {
     }
 
     /// A gateway takes the local database's seat; the agent brings it logins.
-    async fn through_gateway(self, world: &mut World<'_>) -> Result<std::convert::Infallible> {
+    async fn through(self, gateway: Gateway, world: &mut World<'_>) -> Result<std::convert::Infallible> {
         let Self { call, real, said, session, client, seen } = self;
-        let image = gateway::image(world.env)?;
-        let (loaded, quick_checks) =
-            tokio::join!(gateway::load(&image, &real, world.env), gateway::quick_checks(&real));
-        loaded?;
-        let quick_checks = quick_checks?;
-        let live = session.live_from(&client, seen, call.fresh, world.ui).await?;
-        let seat = gateway::seat(image, &session, &live);
-        let overlay = overlay::seat::text(&said.model, &said.database, &seat, quick_checks)?;
+        overlay::seat::fits(&said.model, &said.database)?;
+        let (live, leftovers) = tokio::join!(
+            session.live_from(&client, seen, call.fresh, world.ui),
+            leftovers(&real, &said.model.name, &said.database),
+        );
+        let (live, leftovers) = (live?, leftovers?);
+        for volume in leftovers.iter().flat_map(|container| &container.nameless_volumes) {
+            world.ui.warn(&format!(
+                "the local data of `{}` stays in the volume {volume}, which has no name, so the local database will start empty: give it a named volume",
+                said.database
+            ));
+        }
+        let seat = gateway::seat(gateway.image, &session, &live);
+        let overlay = overlay::seat::text(&said.model, &said.database, &seat, gateway.quick_checks)?;
         let changed = said.lay(real, &overlay)?;
         let docker = changed.real.for_agent(world.env);
         let auth = session.auth.hand_over();
@@ -209,7 +221,7 @@ async fn read_alone(
     let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
     let said = read(real, call, files, &settings, &world.cwd).await?;
     said.warn(world);
-    let overlay = if settings.by_gateway()? {
+    let overlay = if settings.connect()? == Connect::Gateway {
         // As the last `up` left it, so that any tool can replay the file.
         let before = std::fs::read_to_string(&said.path).ok();
         let quick_checks = before.as_deref().is_some_and(|text| text.contains("start_interval"));
@@ -222,16 +234,20 @@ async fn read_alone(
     Ok((said, overlay))
 }
 
-/// A container that a run in the other mode left under the database's name.
+/// A container under the database's name that is there now.
 struct Leftover {
     id: String,
     running: bool,
+    /// Whether it is a gateway.
+    gateway: bool,
+    /// Volumes of a local database that the engine named; Compose takes no such volume over to another image's container.
+    nameless_volumes: Vec<String>,
 }
 
 impl Changed {
     /// Ends what the other mode left, as gently as Compose would; its volumes stay.
     async fn remove_leftovers(&self) -> Result<()> {
-        for Leftover { id, running } in self.leftovers().await? {
+        for Leftover { id, running, .. } in self.leftovers().await? {
             if running {
                 self.real.docker(&["stop", &id]).await?;
             }
@@ -245,17 +261,33 @@ impl Changed {
     }
 
     async fn leftovers(&self) -> Result<Vec<Leftover>> {
-        let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
-        let (project, service) = (label("project", &self.project), label("service", &self.database));
-        let format = "{{.ID}} {{.State}}";
-        let arguments = ["ps", "--all", "--filter", &project, "--filter", &service, "--format", format];
-        let listed = self.real.docker(&arguments).await?;
-        let container = |line: &str| {
-            let (id, state) = line.split_once(' ')?;
-            Some(Leftover { id: id.to_owned(), running: state != "exited" && state != "created" })
-        };
-        Ok(listed.lines().filter_map(container).collect())
+        leftovers(&self.real, &self.project, &self.database).await
     }
+}
+
+/// What stands under the database's name in this project.
+async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Leftover>> {
+    let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
+    let (project, service) = (label("project", project), label("service", database));
+    let format =
+        format!("{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label \"{}\"}}}}\t{{{{.Mounts}}}}", overlay::seat::BRANCH);
+    let all = ["ps", "--all", "--no-trunc", "--filter", &project, "--filter", &service, "--format", &format];
+    let listed = real.docker(&all).await?;
+    let container = |line: &str| {
+        let mut fields = line.split('\t');
+        let (id, state, branch, mounts) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let gateway = !branch.is_empty();
+        // The engine's own names are 64 hexadecimal digits.
+        let nameless = |mount: &&str| mount.len() == 64 && mount.chars().all(|c| c.is_ascii_hexdigit());
+        let mounts = mounts.split(',').filter(nameless).map(str::to_owned);
+        Some(Leftover {
+            id: id.to_owned(),
+            running: state != "exited" && state != "created",
+            gateway,
+            nameless_volumes: if gateway { Vec::new() } else { mounts.collect() },
+        })
+    };
+    Ok(listed.lines().filter_map(container).collect())
 }
 
 /// The variables of the override file where no branch is behind the command.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use lakebase::commands::session::Session;
 use lakebase::compose::overlay::seat::Seat;
-use lakebase::config::Key;
 use lakebase::ensure::Live;
 use lakebase::env_vars::Env;
 use lakebase::error::{Error, Kind, Result};
@@ -18,11 +17,30 @@ const FOLDER: &str = "LAKEBASE_GATEWAY_DIR";
 /// The first API version of the engine that knows `healthcheck.start_interval` (Engine 25).
 const QUICK_CHECKS: (u32, u32) = (1, 44);
 
+/// The gateway on this project's engine.
+pub struct Gateway {
+    /// Its image, which is there.
+    pub image: String,
+    /// Whether the engine takes quick health checks at the start only.
+    pub quick_checks: bool,
+}
+
+/// Finds the gateway's image and brings it to the engine where it is missing.
+///
+/// # Errors
+/// [`Kind::Program`] where nothing was prepared, [`Kind::NoDocker`] with Docker's own words.
+pub async fn prepare(real: &Real, env: &Env) -> Result<Gateway> {
+    let image = image(env)?;
+    let (loaded, quick_checks) = tokio::join!(load(&image, real, env), quick_checks(real));
+    loaded?;
+    Ok(Gateway { image, quick_checks: quick_checks? })
+}
+
 /// The name of the gateway's image, which install.sh left in a file beside the image's own files.
 ///
 /// # Errors
 /// [`Kind::Program`] where nothing was prepared.
-pub fn image(env: &Env) -> Result<String> {
+fn image(env: &Env) -> Result<String> {
     let folder = folder(env);
     let read = |folder: &Path| fs::read_to_string(folder.join("tag")).ok().map(|name| name.trim().to_owned());
     folder.as_deref().and_then(read).filter(|name| !name.is_empty()).ok_or_else(|| {
@@ -46,7 +64,7 @@ fn folder(env: &Env) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Kind::NoDocker`] with Docker's own words.
-pub async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
+async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
     if real.docker(&["image", "inspect", "--format", "{{.Id}}", image]).await.is_ok() {
         return Ok(());
     }
@@ -58,7 +76,7 @@ pub async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
 ///
 /// # Errors
 /// [`Kind::NoDocker`] where it does not answer.
-pub async fn quick_checks(real: &Real) -> Result<bool> {
+async fn quick_checks(real: &Real) -> Result<bool> {
     let version = real.docker(&["version", "--format", "{{.Server.APIVersion}}"]).await?;
     let mut numbers = version.trim().split('.').map(|part| part.parse().unwrap_or(0));
     Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= QUICK_CHECKS)
@@ -72,7 +90,7 @@ pub fn seat(image: String, session: &Session, live: &Live) -> Seat {
         upstream: format!("{}:{}", connection.host, connection.port),
         user: connection.user,
         database: connection.database,
-        role: session.project.settings.text(Key::Role).map(str::to_owned),
+        role: connection.role,
         ca: session.auth.ca.clone(),
         branch: session.target.path.to_string(),
         // Two forks of one name differ in the moment that they show. (In a form that no YAML takes for a time.)

@@ -27,6 +27,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The port of every Lakebase endpoint that names none.
 const POSTGRES_PORT: u16 = 5432;
 
+/// `auth_method` of a role that logs in with a password of its own.
+const NATIVE: &str = "PG_PASSWORD_SCRAM_SHA_256";
+
 /// A result of one call.
 pub type ApiResult<T> = std::result::Result<T, ApiError>;
 
@@ -59,6 +62,17 @@ impl std::fmt::Display for BranchPath {
 pub struct Project {
     /// Its `uid`, which is not its id.
     pub uid: String,
+    /// Whether roles may log in with passwords of their own.
+    pub native_login: bool,
+}
+
+/// A role's facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its resource name.
+    pub name: String,
+    /// Whether it has a password of its own.
+    pub native: bool,
 }
 
 /// A branch's facts.
@@ -155,7 +169,7 @@ impl Client {
         if found.uid.is_empty() || found.uid.len() > 64 || !found.uid.chars().all(plain) {
             return Err(unreadable("the project's uid has characters that a uid never has"));
         }
-        Ok(Project { uid: found.uid })
+        Ok(Project { uid: found.uid, native_login: found.status.enable_pg_native_login })
     }
 
     /// Makes a project and waits until the operation is done.
@@ -262,15 +276,26 @@ impl Client {
         Ok(all.into_iter().map(|database| database.status.postgres_database).collect())
     }
 
-    /// The resource name of the role that is `postgres_role` in PostgreSQL.
+    /// The role that is `postgres_role` in PostgreSQL.
     ///
     /// # Errors
     /// [`ApiError`]
-    pub async fn role_of(&self, path: &BranchPath, postgres_role: &str) -> ApiResult<Option<String>> {
+    pub async fn role(&self, path: &BranchPath, postgres_role: &str) -> ApiResult<Option<Role>> {
         let all: Vec<wire::Role> = self
             .pages(&format!("{path}/roles"), |page: wire::Roles| (page.roles, page.next_page_token))
             .await?;
-        Ok(all.into_iter().find(|role| role.status.postgres_role == postgres_role).map(|role| role.name))
+        let role = all.into_iter().find(|role| role.status.postgres_role == postgres_role);
+        Ok(role.map(|role| Role { name: role.name, native: role.status.auth_method == NATIVE }))
+    }
+
+    /// The password of a native role, by its resource name.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn native_password(&self, role: &str) -> ApiResult<Secret> {
+        let revealed: wire::RolePassword =
+            self.send(Method::POST, &format!("{role}/password"), &[], NO_BODY).await?;
+        Ok(Secret::new(printable(revealed.password, "the role's password")?))
     }
 
     /// Makes a database that the role with the resource name `owner` owns, and waits.

@@ -31,9 +31,9 @@ pub enum Key {
     Ttl,
     /// The Compose service that is the local database.
     DatabaseService,
-    /// How the application reaches the branch: `direct` or `gateway`.
+    /// How the application reaches the branch; see [`Connect`].
     Connect,
-    /// The role that sessions start as.
+    /// The role that sessions start as; with `connect = "password"`, the one that logs in.
     Role,
 }
 
@@ -80,6 +80,17 @@ impl Key {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|key| key.name() == name)
     }
+}
+
+/// How the application reaches the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// A gateway in the local database's seat: the application's own URL stays as it is.
+    Gateway,
+    /// A token in `DATABASE_URL`.
+    Direct,
+    /// The password of a native role in `DATABASE_URL`, where the project allows native login.
+    Password,
 }
 
 /// Where a value came from.
@@ -188,16 +199,36 @@ impl Settings {
         }
     }
 
-    /// Whether a gateway sits in the local database's seat.
+    /// How the application reaches the branch.
     ///
     /// # Errors
-    /// [`Kind::BadConfig`] where `connect` is neither `direct` nor `gateway`.
-    pub fn by_gateway(&self) -> Result<bool> {
+    /// [`Kind::BadConfig`] where `connect` is none of the three.
+    pub fn connect(&self) -> Result<Connect> {
         match self.text(Key::Connect) {
-            Some("gateway") => Ok(true),
-            Some("direct") | None => Ok(false),
-            Some(_) => Err(self.bad(Key::Connect, "`direct` or `gateway`")),
+            Some("gateway") => Ok(Connect::Gateway),
+            Some("direct") => Ok(Connect::Direct),
+            Some("password") => Ok(Connect::Password),
+            _ => Err(self.bad(Key::Connect, "`gateway`, `direct` or `password`")),
         }
+    }
+
+    /// The role whose password is the login; `None` where logins are tokens.
+    ///
+    /// # Errors
+    /// [`Kind::BadConfig`] as for [`Settings::connect`], [`Kind::NoConfig`] where no role is named.
+    pub fn native_role(&self) -> Result<Option<&str>> {
+        if self.connect()? != Connect::Password {
+            return Ok(None);
+        }
+        self.text(Key::Role).map(Some).ok_or_else(|| {
+            Error::new(Kind::NoConfig, "no role is configured, and `connect` is `password`")
+                .hint(format!("set `{}` to the role that logs in with a password", Key::Role.variable()))
+        })
+    }
+
+    /// The role that sessions start as, where another user logs in.
+    pub fn session_role(&self) -> Option<&str> {
+        self.text(Key::Role).filter(|_| !matches!(self.connect(), Ok(Connect::Password)))
     }
 
     fn id(&self, key: Key) -> Result<ResourceId> {

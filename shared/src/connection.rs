@@ -25,21 +25,24 @@ pub struct Connection {
     pub port: u16,
     /// The user, unescaped; an e-mail address as a rule.
     pub user: String,
-    /// The password: a token.
+    /// The password: a token, as a rule.
     pub password: Secret,
     /// The database.
     pub database: String,
+    /// The role that sessions start as, if it is not the user.
+    pub role: Option<String>,
 }
 
 impl Connection {
     /// The login to `database` of a live branch, as this machine reaches it.
-    pub fn new(live: &Live, database: &str) -> Self {
+    pub fn new(live: &Live, database: &str, role: Option<&str>) -> Self {
         Self {
             host: live.endpoint.host.clone(),
             port: live.endpoint.port,
-            user: live.user.clone(),
-            password: live.credential.token.clone(),
+            user: live.login.user.clone(),
+            password: live.login.password.clone(),
             database: database.to_owned(),
+            role: role.map(str::to_owned),
         }
     }
 
@@ -55,8 +58,9 @@ impl Connection {
 
     /// The libpq connection URI (PostgreSQL documentation, 34.1.1.2); TLS is required.
     pub fn url(&self) -> Secret {
+        let options = self.options().map_or_else(String::new, |text| format!("&options={}", escape(&text)));
         Secret::new(format!(
-            "postgresql://{}:{}@{}:{}/{}?sslmode=require",
+            "postgresql://{}:{}@{}:{}/{}?sslmode=require{options}",
             escape(&self.user),
             escape(self.password.expose()),
             self.host,
@@ -65,16 +69,31 @@ impl Connection {
         ))
     }
 
+    /// The server's command-line options (PostgreSQL documentation, 34.1.2, `options`): the role, in which a
+    /// backslash keeps a space or a backslash from ending it.
+    fn options(&self) -> Option<String> {
+        let mut text = "-c role=".to_owned();
+        for c in self.role.as_deref()?.chars() {
+            if c.is_whitespace() || c == '\\' {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        Some(text)
+    }
+
     /// The variables that libpq reads (PostgreSQL documentation, 34.15).
     pub fn variables(&self) -> Vec<(&'static str, Secret)> {
-        vec![
+        let mut all = vec![
             ("PGHOST", Secret::new(&self.host)),
             ("PGPORT", Secret::new(self.port.to_string())),
             ("PGUSER", Secret::new(&self.user)),
             ("PGPASSWORD", self.password.clone()),
             ("PGDATABASE", Secret::new(&self.database)),
             ("PGSSLMODE", Secret::new("require")),
-        ]
+        ];
+        all.extend(self.options().map(|options| ("PGOPTIONS", Secret::new(options))));
+        all
     }
 }
 
@@ -96,6 +115,7 @@ mod tests {
             user: user.into(),
             password: Secret::new(password),
             database: database.into(),
+            role: None,
         }
     }
 
@@ -114,6 +134,16 @@ mod tests {
         assert_eq!(remote.clone().for_container().host, CONTAINER_HOST);
         remote.host = "ep-1.database.example.com".into();
         assert_eq!(remote.for_container().host, "ep-1.database.example.com");
+    }
+
+    #[test]
+    fn a_role_goes_into_the_options_in_every_form() {
+        let login = Connection { role: Some("own er\\x".into()), ..connection("u", "p", "d") };
+        let variables = login.variables();
+        let options = variables.iter().find(|(name, _)| *name == "PGOPTIONS").unwrap();
+        assert_eq!(options.1.expose(), r"-c role=own\ er\\x");
+        let config: tokio_postgres::Config = login.url().expose().parse().unwrap();
+        assert_eq!(config.get_options(), Some(options.1.expose()));
     }
 
     proptest! {

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{
-    ApiError, ApiResult, Branch, BranchPath, Client, Credential, Deadline, Endpoint, Pause, Project,
-};
+use crate::api::{ApiError, ApiResult, Branch, BranchPath, Client, Deadline, Endpoint, Pause, Project, Role};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, Step, Wanted};
+use crate::secret::Secret;
 
 /// A branch and its endpoint must be there within this time; production's copy is instant, its endpoint
 /// may take tens of seconds.
@@ -28,6 +27,8 @@ pub struct Target {
     pub project_uid: Option<String>,
     /// How long it shall live from now.
     pub ttl: SignedDuration,
+    /// The role that logs in with a password of its own; without one, a token is the login.
+    pub native_role: Option<String>,
 }
 
 /// What the service says of a target.
@@ -48,12 +49,21 @@ pub struct Live {
     pub branch: Branch,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// The way in.
+    pub login: Login,
+    /// Whether this call made it.
+    pub created: bool,
+}
+
+/// A database login.
+#[derive(Debug, Clone)]
+pub struct Login {
     /// The database user.
     pub user: String,
     /// The password.
-    pub credential: Credential,
-    /// Whether this call made it.
-    pub created: bool,
+    pub password: Secret,
+    /// Until when it is accepted; `None` for a password that stays.
+    pub expires: Option<Timestamp>,
 }
 
 /// What work tells on its way.
@@ -135,11 +145,38 @@ async fn live_once(
             None => Ok(()),
         }
     };
-    let (extended, credential) = tokio::join!(extension, client.credential(&endpoint.name));
+    let (extended, login) = tokio::join!(extension, login(client, target, &endpoint, seen.user));
     extended.map_err(|error| error.into_error("extending the branch's life"))?;
     branch.expires = extend.or(branch.expires);
-    let credential = credential.map_err(|error| error.into_error("getting a login for the branch"))?;
-    Ok(Live { branch, endpoint, user: seen.user, credential, created })
+    Ok(Live { branch, endpoint, login: login?, created })
+}
+
+/// A token for the API's own identity, or the native role's password.
+async fn login(client: &Client, target: &Target, endpoint: &Endpoint, user: String) -> Result<Login> {
+    let doing = "getting a login for the branch";
+    let Some(role) = &target.native_role else {
+        let minted = client.credential(&endpoint.name).await.map_err(|error| error.into_error(doing))?;
+        return Ok(Login { user, password: minted.token, expires: Some(minted.expires) });
+    };
+    let (project, found) =
+        tokio::join!(client.project(&target.path.project), client.role(&target.path, role));
+    if !project.map_err(|error| error.into_error(doing))?.native_login {
+        return Err(Error::new(
+            Kind::Denied,
+            format!("project `{}` allows no native login", target.path.project),
+        )
+        .because_of("`connect` is `password`, and the project's `enable_pg_native_login` is off")
+        .hint("use `connect = \"gateway\"`, or have the project's owner allow native login"));
+    }
+    let found = found.map_err(|error| error.into_error(doing))?;
+    let Some(Role { name, .. }) = found.as_ref().filter(|role| role.native) else {
+        let why = if found.is_some() { "it has no password" } else { "the branch has no such role" };
+        return Err(Error::new(Kind::BadConfig, format!("nobody can log in as `{role}` with a password"))
+            .because_of(why)
+            .hint("set `LAKEBASE_ROLE` to a role with native login, or use `connect = \"gateway\"`"));
+    };
+    let password = client.native_password(name).await.map_err(|error| error.into_error(doing))?;
+    Ok(Login { user: role.clone(), password, expires: None })
 }
 
 /// Deletes the branch for good and waits until it is gone. Gives whether there was one.

@@ -31,6 +31,14 @@ pub(super) struct Me {
 pub(super) struct Project {
     #[serde(default)]
     pub(super) uid: String,
+    #[serde(default)]
+    pub(super) status: ProjectStatus,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct ProjectStatus {
+    #[serde(default)]
+    pub(super) enable_pg_native_login: bool,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +134,13 @@ pub(super) struct Role {
 pub(super) struct RoleStatus {
     #[serde(default)]
     pub(super) postgres_role: String,
+    #[serde(default)]
+    pub(super) auth_method: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RolePassword {
+    pub(super) password: String,
 }
 
 #[derive(Serialize)]

@@ -116,7 +116,7 @@ async fn database(
     }
     world.ui.event(&Event::CreatingDatabase { database: name.to_owned() });
     let user = client.me().await.map_err(fail)?;
-    let owner = client.role_of(parent, &user).await.map_err(fail)?.ok_or_else(|| {
+    let owner = client.role(parent, &user).await.map_err(fail)?.ok_or_else(|| {
         Error::new(Kind::Denied, format!("{doing} failed: branch {} has no role for {user}", parent.branch))
             .hint("ask a manager of the Lakebase project to add you")
     })?;
@@ -125,7 +125,7 @@ async fn database(
         .filter(|id| id.as_str().len() >= 4)
         .or_else(|| ResourceId::from_words(&format!("database-{name}")))
         .ok_or_else(|| Error::new(Kind::BadConfig, format!("{name:?} gives no database id")))?;
-    match client.create_database(parent, &id, name, &owner, until).await {
+    match client.create_database(parent, &id, name, &owner.name, until).await {
         Err(error) if error.is_already_exists() => Ok(()),
         answer => answer.map_err(fail),
     }

@@ -67,5 +67,6 @@ async fn parent(session: &Session) -> Result<Connection> {
         user: user.map_err(|error| error.into_error(&doing))?,
         password: credential.token,
         database: session.project.settings.database().to_owned(),
+        role: None,
     })
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::api::{BranchPath, Client};
 use crate::auth::{Auth, FindEmbedded};
 use crate::branch::BranchId;
-use crate::config::{Key, Layer, Settings, file, manifest};
+use crate::config::{Connect, Key, Layer, Settings, file, manifest};
 use crate::connection::{Connection, MISLEADING};
 use crate::ensure::{self, Live, Observation, Target};
 use crate::env_vars::{self, Env};
@@ -182,6 +182,7 @@ impl Session {
             parent: BranchPath { project: project_id, branch: settings.parent_branch()? },
             project_uid: settings.text(Key::ProjectId).map(str::to_owned),
             ttl: settings.ttl()?,
+            native_role: settings.native_role()?.map(str::to_owned),
         };
         if target.parent.branch == target.path.branch {
             return Err(Error::new(Kind::BadConfig, "the parent branch is this git branch's own")
@@ -246,16 +247,18 @@ impl Session {
             || "no expiry".to_owned(),
             |at| format!("expires in {}", ui::duration(at.duration_since(now))),
         );
-        let logins = match self.project.settings.by_gateway() {
-            Ok(true) => "logins are renewed".to_owned(),
-            _ => format!("logins until {}", ui::clock(live.credential.expires)),
+        let logins = match (self.project.settings.connect(), live.login.expires) {
+            (Ok(Connect::Gateway), _) => "logins are renewed".to_owned(),
+            (_, Some(at)) => format!("logins until {}", ui::clock(at)),
+            (_, None) => format!("logins as {}", live.login.user),
         };
         format!("Branch {}: {age}, {life}, {logins}", self.id)
     }
 
     /// The login to the configured database.
     pub fn connection(&self, live: &Live) -> Connection {
-        Connection::new(live, self.project.settings.database())
+        let settings = &self.project.settings;
+        Connection::new(live, settings.database(), settings.session_role())
     }
 
     /// `lakebase/<branch id>`.

@@ -90,7 +90,32 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Whether the service `from` needs the service `to`, by whatever way Compose starts one before the other.
+    pub fn depends(&self, from: &str, to: &str) -> bool {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(name) = next.pop() {
+            if name == to {
+                return true;
+            }
+            if let Some(service) = self.services.get(name).filter(|_| seen.insert(name)) {
+                next.extend(service.needs());
+            }
+        }
+        false
+    }
+}
+
 impl Service {
+    /// The services that Compose starts before this one (compose-go, `Service.GetDependencies`).
+    fn needs(&self) -> impl Iterator<Item = &str> {
+        let shared = [&self.network_mode, &self.ipc, &self.pid];
+        let shared = shared.into_iter().filter_map(|mode| mode.as_deref()?.strip_prefix("service:"));
+        let named = self.links.iter().chain(&self.volumes_from).filter_map(|text| text.split(':').next());
+        self.depends_on.keys().map(String::as_str).chain(shared).chain(named)
+    }
+
     /// Whether the service sets a key that is none of the fields here.
     pub fn has(&self, key: &str) -> bool {
         self.other.get(key).is_some_and(|value| !value.is_null())

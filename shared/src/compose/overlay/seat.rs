@@ -16,6 +16,9 @@ pub const BRANCH: &str = "lakebase.branch";
 pub const FORK: &str = "lakebase.fork";
 /// Label of a gateway's container: the resource name of the endpoint that logins are minted for.
 pub const ENDPOINT: &str = "lakebase.endpoint";
+/// Label of the services that use the gateway. It never changes, so it recreates them on the way from and to the local
+/// database alone: their entrypoints then migrate the one they find.
+const CONNECT: &str = "lakebase.connect";
 /// The gateway's program in its image.
 pub const PROGRAM: &str = "/lakebase-gateway";
 /// What makes the local database a database, and would break the gateway.
@@ -103,19 +106,38 @@ impl Seat {
     }
 }
 
+/// Whether a gateway can take the database's seat.
+///
+/// # Errors
+/// [`Kind::Unsupported`] where a service mounts the database's volumes.
+pub fn fits(model: &Model, database: &str) -> Result<()> {
+    if !model.services.contains_key(database) {
+        return Err(Error::new(Kind::NoDatabaseService, format!("the model has no service `{database}`")));
+    }
+    let inside =
+        |service: &Service| service.volumes_from.iter().any(|from| from.split(':').next() == Some(database));
+    match model.services.iter().find(|(_, service)| inside(service)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::new(
+            Kind::Unsupported,
+            format!("service `{name}` can't run without `{database}`: it mounts its volumes"),
+        )
+        .hint(format!("give `{name}` a profile that only the local database uses"))),
+    }
+}
+
 /// The text of the override file. `quick_checks` says that the engine knows `healthcheck.start_interval`
 /// (Engine 25 and later; older ones refuse the container).
 ///
 /// # Errors
-/// [`Kind::Unsupported`] where a service mounts the database's volumes.
+/// Those of [`fits`].
 pub fn text(model: &Model, database: &str, seat: &Seat, quick_checks: bool) -> Result<String> {
-    let Some(original) = model.services.get(database) else {
-        return Err(Error::new(Kind::NoDatabaseService, format!("the model has no service `{database}`")));
-    };
+    fits(model, database)?;
     let mut services = Mapping::new();
+    let original = &model.services[database];
     services.insert(database.into(), Value::Mapping(gateway(original, seat, quick_checks)));
     for (name, service) in model.services.iter().filter(|(name, _)| *name != database) {
-        let change = beside(name, service, model, database, seat)?;
+        let change = beside(name, service, model, database, seat);
         if !change.is_empty() {
             services.insert(name.as_str().into(), Value::Mapping(change));
         }
@@ -163,18 +185,20 @@ fn gateway(original: &Service, seat: &Seat, quick_checks: bool) -> Mapping {
 }
 
 /// Another service: restarted when the gateway is replaced, and told the branch where it asks for it.
-fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &Seat) -> Result<Mapping> {
-    if service.volumes_from.iter().any(|from| from.split(':').next() == Some(database)) {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("service `{name}` can't run without `{database}`: it mounts its volumes"),
-        )
-        .hint(format!("give `{name}` a profile that only the local database uses")));
-    }
+fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &Seat) -> Mapping {
     let mut change = Mapping::new();
-    if let Some(dependency) = service.depends_on.get(database) {
+    let dependency = service.depends_on.get(database);
+    let has_url = service.environment.contains_key(env_vars::DATABASE_URL);
+    if dependency.is_some() || has_url {
+        change.insert(
+            "labels".into(),
+            Value::Mapping([(CONNECT.into(), "gateway".into())].into_iter().collect()),
+        );
+    }
+    // Who uses the database without waiting for it is restarted with it all the same.
+    if dependency.is_some() || (has_url && !model.depends(database, name)) {
         let condition =
-            dependency.get("condition").and_then(|value| value.as_str()).unwrap_or("service_started");
+            dependency.and_then(|value| value.get("condition")?.as_str()).unwrap_or("service_started");
         let dependency: Mapping = [
             ("condition".into(), condition.into()),
             ("restart".into(), true.into()),
@@ -202,7 +226,7 @@ fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &S
     if !environment.is_empty() {
         change.insert("environment".into(), Value::Mapping(environment));
     }
-    Ok(change)
+    change
 }
 
 fn is_usable(value: Option<&serde_json::Value>) -> bool {
@@ -299,12 +323,29 @@ mod tests {
         let overlay = overlay(&json!({
             "db": {"image": "postgres"},
             "app": {"depends_on": {"db": {"condition": "service_healthy", "required": false}, "redis": {}}},
+            "worker": {"environment": {"DATABASE_URL": "postgresql://u:p@db/x"}},
             "redis": {"image": "redis"},
         }));
         let dependency = &overlay["services"]["app"]["depends_on"]["db"];
         assert_eq!(dependency["condition"], "service_healthy");
         assert_eq!((&dependency["restart"], &dependency["required"]), (&true.into(), &true.into()));
+        let unsaid = &overlay["services"]["worker"]["depends_on"]["db"];
+        assert_eq!((&unsaid["condition"], &unsaid["restart"]), (&"service_started".into(), &true.into()));
+        // Both are made anew on the way from and to the local database.
+        for name in ["app", "worker"] {
+            assert_eq!(overlay["services"][name]["labels"][CONNECT], "gateway");
+        }
         assert!(overlay["services"].get("redis").is_none());
+    }
+
+    #[test]
+    fn what_the_database_itself_waits_for_does_not_wait_for_it() {
+        let overlay = overlay(&json!({
+            "db": {"image": "postgres", "depends_on": {"vault": {}}},
+            "vault": {"links": ["seed"]},
+            "seed": {"environment": {"DATABASE_URL": "postgresql://elsewhere/x"}},
+        }));
+        assert!(overlay["services"]["seed"].get("depends_on").is_none());
     }
 
     #[test]
@@ -314,7 +355,7 @@ mod tests {
             "has": {"environment": {"DATABASE_URL": "postgresql://u:p@db/x"}},
             "lacks": {"environment": {"DATABASE_URL": null, "DB_SOURCE": "local"}},
         }));
-        assert!(overlay["services"].get("has").is_none());
+        assert!(overlay["services"]["has"].get("environment").is_none());
         let environment = &overlay["services"]["lacks"]["environment"];
         assert_eq!(environment["DATABASE_URL"], "postgresql://u%40x:p%24w@db:5432/u%40x");
         assert_eq!(environment["DB_SOURCE"], "lakebase/dev-ada-x-123456");
