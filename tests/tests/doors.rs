@@ -29,10 +29,8 @@ fn every_door_changes_the_model_in_the_same_way() {
     let project = project(&lab);
     let model = |ran: Ran| -> Value { serde_json::from_str(&ran.ok().stdout).unwrap() };
     let as_typed = model(project.compose("lakebase config --format json"));
-    assert_eq!(as_typed["services"].as_object().unwrap().keys().collect::<Vec<_>>(), ["app"]);
-    let app = &as_typed["services"]["app"];
-    assert_eq!(app["depends_on"], Value::Null);
-    assert_eq!(app["environment"]["DATABASE_URL"], "****");
+    assert_eq!(as_typed["services"]["postgres"]["image"], "lakebase-gateway");
+    assert_eq!(as_typed["services"]["app"]["environment"]["DATABASE_URL"], "postgresql://u:p@postgres/d");
     assert_eq!(as_typed.get("volumes"), None);
     for ran in [
         project.run("docker", ["lakebase", "config", "--format", "json"]),
@@ -44,6 +42,16 @@ fn every_door_changes_the_model_in_the_same_way() {
         let line = ran.line.clone();
         assert_eq!(model(ran)["services"], as_typed["services"], "{line}");
     }
+    // And without the gateway, the local database leaves the model.
+    let direct = Ran::of(
+        project
+            .command("docker", ["compose", "lakebase", "config", "--format", "json"])
+            .env("LAKEBASE_CONNECT", "direct"),
+    );
+    let direct = model(direct);
+    assert_eq!(direct["services"].as_object().unwrap().keys().collect::<Vec<_>>(), ["app"]);
+    let app = &direct["services"]["app"];
+    assert_eq!((&app["depends_on"], &app["environment"]["DATABASE_URL"]), (&Value::Null, &"****".into()));
     let status = project.run("cargo", ["lakebase", "--help"]).ok();
     assert!(status.stdout.contains("embedded"), "{status:#?}");
 }
@@ -52,6 +60,8 @@ fn every_door_changes_the_model_in_the_same_way() {
 fn the_users_files_are_not_touched_and_the_change_ignores_itself() {
     let lab = Lab::new();
     let project = project(&lab);
+    project.write("lakebase.config", &format!("{CONFIG}LAKEBASE_CONNECT=direct\n"));
+    project.commit("Without the gateway");
     project.lakebase("config").ok();
     assert_eq!(project.run("git", ["status", "--porcelain"]).ok().stdout, "");
     let file = fs::read_dir(project.folder.join(".lakebase")).unwrap().map(|entry| entry.unwrap().path());
@@ -143,6 +153,7 @@ fn the_login_travels_in_the_environment_of_compose_alone() {
     // Given a program in Compose's place that records how `up` reached it.
     let lab = Lab::with_embedded();
     let project = project(&lab);
+    project.write("lakebase.config", &format!("{CONFIG}LAKEBASE_CONNECT=direct\n"));
     project.cargo("init").ok();
     fs::rename(lab.path("doors"), lab.path("away")).unwrap();
     let real = lab.run(

@@ -1,17 +1,9 @@
-//! `connect = "gateway"`: the application keeps its host, port, user, password and URL; what answers is the branch.
+//! The gateway in the seat of the database: the application keeps its host, port, user, password and URL; what answers is the branch.
 
 use std::collections::BTreeMap;
 
 use e2e::{Lab, Project, Ran};
 use serde_json::Value;
-
-fn todo(lab: &Lab) -> Project<'_> {
-    let project = lab.todo("todo").with_production();
-    project
-        .write("lakebase.config", &format!("{}LAKEBASE_CONNECT=gateway\n", project.read("lakebase.config")));
-    project.commit("Through the gateway");
-    project
-}
 
 /// Service -> (container id, when it was started).
 fn containers(project: &Project<'_>) -> BTreeMap<String, (String, String)> {
@@ -30,7 +22,7 @@ fn containers(project: &Project<'_>) -> BTreeMap<String, (String, String)> {
 fn the_seat_of_the_database_answers_from_the_branch() {
     // Given the application with its own, unchanged URL, which does not ask for the branch's name.
     let lab = Lab::with_embedded();
-    let project = todo(&lab);
+    let project = lab.todo("todo").with_production();
     project.write("compose.yaml", &project.read("compose.yaml").replace("      DB_SOURCE: local\n", ""));
     let rows = project.production_sql("SELECT count(*) FROM tasks");
 
@@ -82,7 +74,7 @@ fn login_header(project: &Project<'_>) -> String {
 #[test]
 fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
     let lab = Lab::with_embedded();
-    let project = todo(&lab);
+    let project = lab.todo("todo").with_production();
     let port = e2e::free_port();
     let compose = project.read("compose.yaml");
     let published = compose.replacen(
@@ -118,7 +110,7 @@ fn logins_end_and_the_agent_dies_and_no_query_fails() {
     let project = lab.project(
         "shop",
         &[
-            ("lakebase.config", "LAKEBASE_PROJECT_NAME=shop\nLAKEBASE_PROFILE=embedded\nLAKEBASE_CONNECT=gateway\n"),
+            ("lakebase.config", "LAKEBASE_PROJECT_NAME=shop\nLAKEBASE_PROFILE=embedded\n"),
             ("compose.yaml", &format!(
                 "services:\n  db:\n    image: postgres:17\n    environment: {{POSTGRES_PASSWORD: local}}\n    ports: [\"127.0.0.1:{}:5432\"]\n",
                 e2e::free_port()
