@@ -63,6 +63,13 @@ pub trait Authenticator: Send + Sync {
         async { None }
     }
 
+    /// Asked after each vain attempt to reach the server or to log in there: a refusal ends the waiting, for the server
+    /// will never be there. `None`, the default, goes on.
+    fn give_up(&self, error: &UpstreamError) -> Option<Refusal> {
+        let _ = error;
+        None
+    }
+
     /// What a client may do about a server that refused it or can't be reached; said as the error's hint.
     fn hint(&self, error: &UpstreamError) -> Option<String> {
         let _ = error;
@@ -218,9 +225,11 @@ async fn open<A: Authenticator>(
             Ok(Err(error)) => error,
             Err(_) => UpstreamError::Connect(io::ErrorKind::TimedOut.into()),
         };
-        if let UpstreamError::Refused(refused) = &error
-            && refused.is_login_refused()
-        {
+        let login_refused = match &error {
+            UpstreamError::Refused(refused) if refused.is_login_refused() => Some(refused),
+            _ => None,
+        };
+        if let Some(refused) = login_refused {
             refusals += 1;
             let renewed =
                 tokio::time::timeout_at(deadline, authenticator.renew(&admission, refused, refusals)).await;
@@ -228,7 +237,15 @@ async fn open<A: Authenticator>(
                 admission = renewed;
                 continue;
             }
-        } else if options.retry && error.is_transient() && Instant::now() + pause < patience(&error) {
+        }
+        if let Some(refusal) = authenticator.give_up(&error) {
+            return Err(Closed::Refusal(refusal));
+        }
+        if login_refused.is_none()
+            && options.retry
+            && error.is_transient()
+            && Instant::now() + pause < patience(&error)
+        {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             continue;

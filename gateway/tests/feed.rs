@@ -161,6 +161,44 @@ fn the_last_feed_is_the_one_that_counts() {
 }
 
 #[test]
+fn last_words_reach_every_client_and_outlive_the_feed() {
+    // Given a branch that is gone while its login is still good.
+    let mut branch = Branch::start();
+    let (seat, mut feed) = Seat::fed(&branch);
+    feed.wanted();
+    branch.stop();
+    // When a client comes, then the host is asked what became of it, and its words end the waiting.
+    let client = seat.psql("", "SELECT 1").spawn().unwrap();
+    feed.wanted();
+    feed.say(r#"{"error":"the branch `dev-ada` does not exist any more; run `docker compose lakebase up`","final":true}"#);
+    let output = client.wait_with_output().unwrap();
+    let words = "FATAL:  the branch `dev-ada` does not exist any more; run `docker compose lakebase up`\n";
+    assert!(said(&output).ends_with(words), "{output:?}");
+    // And the feed is ended, its words stay, and nobody is asked.
+    assert_eq!(feed.ended().code(), Some(0));
+    assert!(seat.failure("").ends_with(words));
+    assert!(said(&seat.healthy()).starts_with("the branch `dev-ada` does not exist any more"));
+    // When the branch is made anew and another feed comes, then its clients are let in.
+    branch.run();
+    let mut feed = seat.feed();
+    feed.wanted();
+    feed.token(TOKEN, 3600);
+    seat.ready();
+    assert_eq!(seat.query("", "SELECT 1"), "1");
+}
+
+#[test]
+fn a_host_that_asks_whether_anybody_is_there_is_answered() {
+    let branch = Branch::start();
+    let seat = Seat::start(&branch);
+    let mut feed = seat.feed();
+    feed.wanted();
+    feed.say(r#"{"ping":true}"#);
+    assert_eq!(feed.hear(), "{\"pong\":true}");
+    assert_eq!(seat.log().matches("feed").count(), 0);
+}
+
+#[test]
 fn the_token_is_in_no_file_no_environment_and_no_command_line() {
     let branch = Branch::start();
     let (seat, mut feed) = Seat::fed(&branch);

@@ -89,13 +89,13 @@ impl Control {
         let hello = ToHost::Hello { branch: self.branch.as_deref(), version: env!("CARGO_PKG_VERSION") };
         write.write_all(&lines::write(&hello)).await?;
         let (wants, mut wanted) = mpsc::unbounded_channel();
-        let (problems, mut problem) = mpsc::unbounded_channel();
+        let (answers, mut answer) = mpsc::unbounded_channel();
         let id = self.tokens.attach(wants);
         let speak = async {
             loop {
                 let line = tokio::select! {
                     Some(()) = wanted.recv() => ToHost::Want("token"),
-                    Some(problem) = problem.recv() => ToHost::Problem(problem),
+                    Some(answer) = answer.recv() => answer,
                     else => return Ok(()),
                 };
                 write.write_all(&lines::write(&line)).await?;
@@ -104,9 +104,10 @@ impl Control {
         let listen = async {
             let mut line = Vec::new();
             while lines::read(&mut reader, &mut line).await? {
-                if let Some(problem) = self.hear(&line) {
-                    self.log.failure("feed", &format!("the feed: {problem}"));
-                    let _ = problems.send(problem);
+                match self.hear(id, &line) {
+                    Heard::Taken => {}
+                    Heard::Answer(answer) => drop(answers.send(answer)),
+                    Heard::Last => break,
                 }
             }
             Ok(())
@@ -119,22 +120,40 @@ impl Control {
         ended
     }
 
-    /// Acts on a line; gives what is wrong with it.
-    fn hear(&self, line: &[u8]) -> Option<String> {
-        match lines::parse(line) {
+    /// Acts on a line of the feed with this number.
+    fn hear(&self, id: u64, line: &[u8]) -> Heard {
+        let problem = match lines::parse(line) {
+            Ok(FromHost::Ping) => return Heard::Answer(ToHost::Pong(true)),
             Ok(FromHost::Token(credential, expires)) => match self.tokens.offer(credential, expires) {
-                Freshness::Fresh => None,
-                Freshness::Ended => Some(format!(
+                Freshness::Fresh => return Heard::Taken,
+                Freshness::Ended => format!(
                     "the token ended at {expires} and it is {} here: one of the clocks is wrong",
                     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")
-                )),
+                ),
             },
             Ok(FromHost::Error(words)) => {
                 self.log.failure("minting", &format!("the host has no login: {words}"));
                 self.tokens.fail(words);
-                None
+                return Heard::Taken;
             }
-            Err(error) => Some(error.to_string()),
-        }
+            Ok(FromHost::Final(words)) => {
+                self.log.failure("minting", &format!("the host has no more logins: {words}"));
+                self.tokens.close(id, words);
+                return Heard::Last;
+            }
+            Err(error) => error.to_string(),
+        };
+        self.log.failure("feed", &format!("the feed: {problem}"));
+        Heard::Answer(ToHost::Problem(problem))
     }
+}
+
+/// What a line of a feed leads to.
+enum Heard {
+    /// Nothing more.
+    Taken,
+    /// A line back.
+    Answer(ToHost<'static>),
+    /// The end of the feed.
+    Last,
 }

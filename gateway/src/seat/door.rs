@@ -41,6 +41,11 @@ impl Door {
         }
     }
 
+    /// What a client is told once the host has said its last word: that alone, for it says what to do.
+    fn closed(&self) -> Option<Refusal> {
+        Some(Refusal::new(CANNOT_CONNECT_NOW, self.tokens.closed()?))
+    }
+
     /// The local database, or none, is the branch's; any other is the branch's of that name.
     fn database(&self, login: &Login) -> String {
         if !login.names_database || login.database == self.config.local_database {
@@ -78,9 +83,11 @@ impl Authenticator for Door {
 
     async fn authenticate(&self, login: &Login) -> Result<Admission, Refusal> {
         let credential = self.tokens.get(self.config.token_wait).await.map_err(|NoToken(why)| {
-            Refusal::new(CANNOT_CONNECT_NOW, "no login for the Lakebase branch could be had")
-                .detail(why)
-                .hint(RUN_UP)
+            self.closed().unwrap_or_else(|| {
+                Refusal::new(CANNOT_CONNECT_NOW, "no login for the Lakebase branch could be had")
+                    .detail(why)
+                    .hint(RUN_UP)
+            })
         })?;
         Ok(self.admission(self.database(login), self.options(login), credential))
     }
@@ -99,6 +106,14 @@ impl Authenticator for Door {
         let credential = self.tokens.get(self.config.token_wait).await.ok()?;
         let options = admission.parameters.first().map(|(_, options)| options.clone());
         Some(self.admission(admission.database.clone(), options, credential))
+    }
+
+    /// A branch that gives no answer may be gone: who mints knows.
+    fn give_up(&self, error: &UpstreamError) -> Option<Refusal> {
+        if !matches!(error, UpstreamError::Refused(error) if error.is_login_refused()) {
+            self.tokens.doubt();
+        }
+        self.closed()
     }
 
     fn hint(&self, error: &UpstreamError) -> Option<String> {

@@ -1,10 +1,13 @@
 //! The language of the feed: JSON, one value a line, both ways.
 //!
 //! Host to gateway: `{"token":"…","expires":"2026-01-31T12:00:00Z","user":"…"}` (`user` where it is not `LAKEBASE_USER`), or
-//! `{"error":"words for the client"}` where no token could be minted.
+//! `{"error":"words for the client"}` where no token could be minted. With `"final":true` beside the error there never will
+//! be one: the words stand until another feed comes, and the gateway ends this one. `{"ping":true}` asks whether anybody
+//! is there.
 //!
 //! Gateway to host: first `{"hello":{"branch":"…","version":"…"}}` (`branch` is `LAKEBASE_BRANCH`, or null), then
-//! `{"want":"token"}` whenever one is needed, and `{"problem":"…"}` about a line that was not understood.
+//! `{"want":"token"}` whenever one is needed, `{"pong":true}` to a ping, and `{"problem":"…"}` about a line that was not
+//! understood.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,10 @@ pub enum FromHost {
     Token(Credential, Timestamp),
     /// Why there is none, in words for the client.
     Error(String),
+    /// The same for good: there is nothing to ask this host for any more.
+    Final(String),
+    /// Is anybody there?
+    Ping,
 }
 
 /// What is wrong with a line. Never repeats it: it may hold a token.
@@ -34,8 +41,8 @@ pub enum LineError {
     /// Not a JSON object, or with fields of other types.
     #[error("not a JSON object of the feed")]
     Json,
-    /// Neither a token nor an error, or both.
-    #[error("a line holds either `token` and `expires`, or `error`")]
+    /// Not one of the things that a line is for, or several.
+    #[error("a line holds `token` and `expires`, or `error`, or `ping`")]
     Content,
     /// A time that is none.
     #[error("`expires` is not a time of RFC 3339")]
@@ -51,6 +58,10 @@ struct Line {
     expires: Option<String>,
     user: Option<String>,
     error: Option<String>,
+    #[serde(default, rename = "final")]
+    is_final: bool,
+    #[serde(default)]
+    ping: bool,
 }
 
 /// Reads what a host said. Never panics, whatever the bytes are; fields it does not know are passed over.
@@ -58,7 +69,7 @@ pub fn parse(line: &[u8]) -> Result<FromHost, LineError> {
     // serde_json's own message would quote the line.
     let line: Line = serde_json::from_slice(line).map_err(|_| LineError::Json)?;
     match line {
-        Line { token: Some(token), expires: Some(expires), user, error: None } => {
+        Line { token: Some(token), expires: Some(expires), user, error: None, .. } => {
             if token.is_empty() || token.contains('\0') {
                 return Err(LineError::Token);
             }
@@ -66,9 +77,11 @@ pub fn parse(line: &[u8]) -> Result<FromHost, LineError> {
             let user = user.filter(|user| !user.is_empty());
             Ok(FromHost::Token(Credential { token: Secret::new(token), user }, expires))
         }
-        Line { token: None, expires: None, error: Some(words), .. } => {
-            Ok(FromHost::Error(words.chars().take(MAX_WORDS).collect()))
+        Line { token: None, expires: None, error: Some(words), is_final, .. } => {
+            let words = words.chars().take(MAX_WORDS).collect();
+            Ok(if is_final { FromHost::Final(words) } else { FromHost::Error(words) })
         }
+        Line { token: None, expires: None, error: None, ping: true, .. } => Ok(FromHost::Ping),
         _ => Err(LineError::Content),
     }
 }
@@ -88,6 +101,8 @@ pub enum ToHost<'a> {
     Want(&'a str),
     /// What was wrong with a line.
     Problem(String),
+    /// Somebody is there; always `true`.
+    Pong(bool),
     /// Whether a client could log in now; the answer to [`Ask::Health`].
     Health(Health),
 }
@@ -163,6 +178,9 @@ mod tests {
         let expires = "2026-01-31T12:00:00Z".parse().unwrap();
         assert_eq!(parse(line), Ok(FromHost::Token(credential, expires)));
         assert_eq!(parse(br#"{"error":"no"}"#), Ok(FromHost::Error("no".into())));
+        assert_eq!(parse(br#"{"error":"gone","final":true}"#), Ok(FromHost::Final("gone".into())));
+        assert_eq!(parse(br#"{"ping":true}"#), Ok(FromHost::Ping));
+        assert_eq!(parse(br#"{"ping":false}"#), Err(LineError::Content));
         assert_eq!(parse(br#"{"token":"t"}"#), Err(LineError::Content));
         assert_eq!(parse(br#"{"token":"","expires":"2026-01-31T12:00:00Z"}"#), Err(LineError::Token));
         assert_eq!(parse(br#"{"token":"t","expires":"soon"}"#), Err(LineError::Expires));
@@ -172,6 +190,7 @@ mod tests {
     fn what_the_gateway_says_is_what_the_page_says() {
         let said = |value: &ToHost<'_>| String::from_utf8(write(value)).unwrap();
         assert_eq!(said(&ToHost::Want("token")), "{\"want\":\"token\"}\n");
+        assert_eq!(said(&ToHost::Pong(true)), "{\"pong\":true}\n");
         assert_eq!(
             said(&ToHost::Hello { branch: Some("b"), version: "1" }),
             "{\"hello\":{\"branch\":\"b\",\"version\":\"1\"}}\n"

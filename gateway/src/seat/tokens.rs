@@ -21,6 +21,9 @@ const AHEAD: SignedDuration = SignedDuration::from_secs(300);
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a feed may take with a token before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Longest time after failures until a token is asked for again though no client waits for one. A client is never made
+/// to wait for this.
+const QUIET: Duration = Duration::from_secs(300);
 /// How long the words of a failure stand before the feed is asked again for the next client.
 const FAILURE_STANDS: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the wall clock.
@@ -56,6 +59,12 @@ struct State {
     asked: Option<Instant>,
     failure: Option<Failure>,
     failures: u64,
+    /// Failures since the last token.
+    in_a_row: u32,
+    /// Why there never will be a token, unless another feed comes.
+    closed: Option<String>,
+    /// When the feed was last asked because the branch could not be reached.
+    doubted: Option<Instant>,
 }
 
 struct Held {
@@ -91,7 +100,8 @@ impl Tokens {
         let id = state.feeds;
         state.feed = Some(Feed { id, wants });
         state.asked = None;
-        state.failure = None;
+        state.closed = None;
+        state.forgive();
         state.ask_if_due(Timestamp::now());
         drop(state);
         self.wake();
@@ -124,7 +134,7 @@ impl Tokens {
         let mut state = self.lock();
         state.held = Some(Held { credential, stale, replace, refused: false });
         state.asked = None;
-        state.failure = None;
+        state.forgive();
         drop(state);
         self.wake();
         freshness
@@ -135,9 +145,38 @@ impl Tokens {
         let mut state = self.lock();
         state.asked = None;
         state.failures += 1;
+        state.in_a_row = state.in_a_row.saturating_add(1);
         state.failure = Some(Failure { words, at: Instant::now() });
         drop(state);
         self.wake();
+    }
+
+    /// Takes from the feed `id` that there never will be a token, and why: nobody waits for one or asks for one until
+    /// another feed comes. A feed in whose place another came says nothing about that one.
+    pub fn close(&self, id: u64, words: String) {
+        let mut state = self.lock();
+        if state.feed.as_ref().is_none_or(|feed| feed.id != id) {
+            return;
+        }
+        state.held = None;
+        state.asked = None;
+        state.closed = Some(words);
+        drop(state);
+        self.wake();
+    }
+
+    /// Why there never will be a token, where a feed said so.
+    pub fn closed(&self) -> Option<String> {
+        self.lock().closed.clone()
+    }
+
+    /// Asks for a token though one is held, for the branch can't be reached: who mints knows whether it is still there.
+    pub fn doubt(&self) {
+        let mut state = self.lock();
+        if state.doubted.is_none_or(|last| last.elapsed() >= ASK_AGAIN) {
+            state.doubted = Some(Instant::now());
+            state.ask();
+        }
     }
 
     /// Gives up a token that the server refused, unless it is another by now.
@@ -158,6 +197,9 @@ impl Tokens {
             changed.mark_unchanged();
             let stands_until = {
                 let mut state = self.lock();
+                if let Some(words) = &state.closed {
+                    return Err(NoToken(words.clone()));
+                }
                 if let Some(credential) = state.usable(Timestamp::now()) {
                     return Ok(credential);
                 }
@@ -185,6 +227,9 @@ impl Tokens {
     /// Whether a client could log in now; if not, why.
     pub fn health(&self) -> Result<(), NoToken> {
         let state = self.lock();
+        if let Some(words) = &state.closed {
+            return Err(NoToken(words.clone()));
+        }
         if state.usable(Timestamp::now()).is_some() {
             return Ok(());
         }
@@ -243,15 +288,22 @@ impl State {
     /// Asks where there is no good token, or soon none.
     fn ask_if_due(&mut self, now: Timestamp) {
         let soon = self.held.as_ref().and_then(|held| held.replace).is_some_and(|due| due <= now);
-        let failed_lately = self.failure.as_ref().is_some_and(|failure| failure.at.elapsed() < ASK_AGAIN);
+        let quiet = ASK_AGAIN.saturating_mul(1 << self.in_a_row.saturating_sub(1).min(8)).min(QUIET);
+        let failed_lately = self.failure.as_ref().is_some_and(|failure| failure.at.elapsed() < quiet);
         if (soon || self.usable(now).is_none()) && !failed_lately {
             self.ask();
         }
     }
 
-    /// Asks the feed, unless it is at it.
+    /// Forgets failures.
+    fn forgive(&mut self) {
+        self.failure = None;
+        self.in_a_row = 0;
+    }
+
+    /// Asks the feed, unless it is at it or has said its last word.
     fn ask(&mut self) {
-        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
+        if self.closed.is_some() || self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
             return;
         }
         if let Some(feed) = &self.feed
@@ -263,144 +315,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn credential(token: &str) -> Credential {
-        Credential { token: Secret::new(token), user: None }
-    }
-
-    fn in_seconds(seconds: i64) -> Timestamp {
-        Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn however_many_wait_the_feed_is_asked_once_and_all_go_on() {
-        // given a feed and fifty clients that wait
-        let tokens = Arc::new(Tokens::default());
-        let (wants, mut asked) = mpsc::unbounded_channel();
-        tokens.attach(wants);
-        let waiting: Vec<_> = (0..50)
-            .map(|_| {
-                let tokens = Arc::clone(&tokens);
-                tokio::spawn(async move { tokens.get(PATIENCE).await })
-            })
-            .collect();
-        asked.recv().await.unwrap();
-        tokio::task::yield_now().await;
-        // when the token comes
-        tokens.offer(credential("one"), in_seconds(3600));
-        // then each has it, and nobody asked again
-        for client in waiting {
-            assert_eq!(client.await.unwrap().unwrap(), credential("one"));
-        }
-        assert!(asked.try_recv().is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_reaches_those_who_wait_and_the_next_client_asks_again() {
-        let tokens = Arc::new(Tokens::default());
-        let (wants, mut asked) = mpsc::unbounded_channel();
-        tokens.attach(wants);
-        let client = tokio::spawn({
-            let tokens = Arc::clone(&tokens);
-            async move { tokens.get(PATIENCE).await }
-        });
-        asked.recv().await.unwrap();
-        tokio::task::yield_now().await;
-        tokens.fail("the workspace is away".into());
-        assert_eq!(client.await.unwrap(), Err(NoToken("the workspace is away".into())));
-        // one that comes right after gets the same words, one that comes later a new try
-        assert_eq!(tokens.get(PATIENCE).await, Err(NoToken("the workspace is away".into())));
-        tokio::time::advance(FAILURE_STANDS).await;
-        let client = tokio::spawn({
-            let tokens = Arc::clone(&tokens);
-            async move { tokens.get(PATIENCE).await }
-        });
-        asked.recv().await.unwrap();
-        tokens.offer(credential("two"), in_seconds(60));
-        assert_eq!(client.await.unwrap().unwrap(), credential("two"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_the_deadline() {
-        let tokens = Tokens::default();
-        let began = Instant::now();
-        let NoToken(words) = tokens.get(PATIENCE).await.unwrap_err();
-        assert_eq!(words, "nothing on the host hands over logins");
-        assert_eq!(began.elapsed(), PATIENCE);
-        // a feed that is silent
-        let (wants, _asked) = mpsc::unbounded_channel();
-        tokens.attach(wants);
-        let NoToken(words) = tokens.get(PATIENCE).await.unwrap_err();
-        assert_eq!(words, "the host did not answer within 20 s");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_came_before_the_feed_is_served_when_one_attaches() {
-        let tokens = Arc::new(Tokens::default());
-        let client = tokio::spawn({
-            let tokens = Arc::clone(&tokens);
-            async move { tokens.get(PATIENCE).await }
-        });
-        tokio::task::yield_now().await;
-        let (wants, mut asked) = mpsc::unbounded_channel();
-        tokens.attach(wants);
-        asked.recv().await.unwrap();
-        tokens.offer(credential("late"), in_seconds(60));
-        assert_eq!(client.await.unwrap().unwrap(), credential("late"));
-    }
-
-    #[test]
-    fn a_token_is_given_up_a_little_before_its_end_and_replaced_before_that() {
-        let now = Timestamp::now();
-        let after = |seconds| now.saturating_add(SignedDuration::from_secs(seconds)).unwrap();
-        for (life, replace, stale) in [(3600, 3300, 3570), (10, 6, 8), (300, 180, 270)] {
-            let tokens = Tokens::default();
-            assert_eq!(tokens.offer_at(credential("x"), after(life), now), Freshness::Fresh);
-            let state = tokens.lock();
-            assert_eq!(state.held.as_ref().unwrap().replace, Some(after(replace)));
-            assert!(
-                state.usable(after(stale - 1)).is_some() && state.usable(after(stale)).is_none(),
-                "{life}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_token_that_ended_before_it_came_is_tried_for_a_moment() {
-        let tokens = Tokens::default();
-        assert_eq!(tokens.offer(credential("x"), in_seconds(-7200)), Freshness::Ended);
-        let state = tokens.lock();
-        assert!(state.usable(Timestamp::now()).is_some() && state.usable(in_seconds(31)).is_none());
-    }
-
-    #[tokio::test]
-    async fn a_refused_token_is_not_given_again_and_a_newer_one_is_not_refused_with_it() {
-        let tokens = Tokens::default();
-        tokens.offer(credential("old"), in_seconds(3600));
-        tokens.refuse(&Secret::new("old"));
-        assert_eq!(tokens.health(), Err(NoToken("the branch refused the login".into())));
-        tokens.offer(credential("new"), in_seconds(3600));
-        tokens.refuse(&Secret::new("old"));
-        assert_eq!(tokens.get(PATIENCE).await.unwrap(), credential("new"));
-    }
-
-    #[tokio::test]
-    async fn the_last_feed_is_asked_and_one_that_ended_before_is_forgotten() {
-        let tokens = Tokens::default();
-        let (first, mut first_asked) = mpsc::unbounded_channel();
-        let (second, mut second_asked) = mpsc::unbounded_channel();
-        let id = tokens.attach(first);
-        assert!(first_asked.try_recv().is_ok());
-        tokens.attach(second);
-        // the second takes over what the first had not answered, and stays when the first ends
-        assert!(second_asked.try_recv().is_ok());
-        tokens.detach(id);
-        assert!(tokens.lock().feed.is_some());
-        assert!(first_asked.try_recv().is_err());
-    }
-}
+mod tests;

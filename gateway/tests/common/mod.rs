@@ -348,6 +348,11 @@ impl Feed {
         self.lines.try_recv().is_err()
     }
 
+    /// Waits until the gateway ended it.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Ends as a host that hangs up; waits for the process.
     pub fn end(&mut self) -> std::process::ExitStatus {
         self.input = None;
