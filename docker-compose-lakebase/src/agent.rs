@@ -1,43 +1,56 @@
 //! The agent: one background process per user that mints logins for the gateways of running projects and hands
 //! them over through Docker's own API, so that no container ever holds a workspace credential.
 //!
-//! `up` starts it where it does not run, and registers its project on the agent's socket. The agent ends when no
-//! gateway has been running for a while.
+//! `up` starts it where it does not run, and registers its project on the agent's socket; so do the commands that
+//! bring a container back. What it needs to know of a project is kept in a file without any secret, for the next
+//! agent. It ends when no project needs it: no gateway has been running for a while, or its branch is gone.
 
 mod feed;
+mod kept;
+mod mint;
 mod register;
 mod serve;
 
 use std::path::{Path, PathBuf};
 
-use lakebase::auth::HandedOver;
+use lakebase::auth::{Auth, Way};
+use lakebase::config::Settings;
 use lakebase::env_vars::Env;
+use lakebase::secret::Secret;
 use serde::{Deserialize, Serialize};
 
+pub use mint::embedded;
 pub use register::{register, stop};
 pub use serve::serve;
 
 /// What stands between two programs that understand each other.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A project whose gateway wants logins. It crosses the agent's socket, which is for the user alone, and is
-/// never written anywhere.
+/// A project whose gateway wants logins. It may be written down: it holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// How to call Docker for this project's engine.
+    docker: Docker,
+    /// The Compose project's name.
+    name: String,
+    /// Resource name of the endpoint that logins are minted for.
+    endpoint: String,
+    /// The way to an API token.
+    way: Way,
+}
+
+/// A project on its way to the agent. It crosses the agent's socket, which is for the user alone.
 #[derive(Serialize, Deserialize)]
 pub struct Registration {
     /// The version of the program that registers.
     version: String,
-    /// How to call Docker for this project's engine.
-    docker: Docker,
-    /// The Compose project.
-    project: String,
-    /// Resource name of the endpoint that logins are minted for.
-    endpoint: String,
-    /// The way to an API token.
-    auth: HandedOver,
+    project: Project,
+    /// The API token, where nothing but the caller's environment holds it. Never written anywhere.
+    token: Option<String>,
 }
 
 /// A way to call Docker: the program, its flags, and the variables that choose the engine.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Docker {
     /// The `docker` program.
     pub program: PathBuf,
@@ -48,15 +61,33 @@ pub struct Docker {
 }
 
 impl Registration {
-    /// A project's wish.
-    pub fn new(docker: Docker, project: &str, endpoint: &str, auth: HandedOver) -> Self {
+    /// A project's wish, with the credential that this call found.
+    pub fn new(
+        docker: Docker,
+        name: &str,
+        endpoint: &str,
+        auth: &Auth,
+        settings: &Settings,
+        env: &Env,
+    ) -> Self {
+        let (way, token) = Way::of(auth, settings, env, &lakebase_embedded::VARIABLES);
         Self {
             version: VERSION.to_owned(),
-            docker,
-            project: project.to_owned(),
-            endpoint: endpoint.to_owned(),
-            auth,
+            project: Project { docker, name: name.to_owned(), endpoint: endpoint.to_owned(), way },
+            token: token.map(|token| token.expose().to_owned()),
         }
+    }
+
+    /// What may be written down, and what may not.
+    fn open(self) -> (Project, Option<Secret>) {
+        (self.project, self.token.map(Secret::new))
+    }
+}
+
+impl Project {
+    /// Two registrations of one project on one engine have the same.
+    fn key(&self) -> String {
+        format!("{:?} {}", self.docker, self.name)
     }
 }
 

@@ -6,7 +6,9 @@ use lakebase::error::{Error, Kind};
 
 /// Compose commands that create containers, and so need a live branch.
 const CREATING: [&str; 5] = ["up", "run", "create", "watch", "scale"];
-/// The one of these whose arguments end with a command of the user's own.
+/// Compose commands that bring a container back as it was: the gateway in it then wants logins again.
+const BRINGING_BACK: [&str; 3] = ["start", "restart", "unpause"];
+/// The one of the creating commands whose arguments end with a command of the user's own.
 const WITH_COMMAND: &str = "run";
 /// Flags of `run` that take a value.
 const OF_RUN: [&str; 19] = [
@@ -101,6 +103,11 @@ impl Call {
     /// Whether the command will create containers, so that it needs a branch behind it.
     pub fn creates(&self) -> bool {
         CREATING.contains(&self.name()) && !self.only_shows()
+    }
+
+    /// Whether the command brings containers back as they were.
+    pub fn brings_back(&self) -> bool {
+        BRINGING_BACK.contains(&self.name()) && !self.only_shows()
     }
 
     /// Whether the command removes the project's containers.
@@ -216,6 +223,16 @@ mod tests {
             "",
         ] {
             assert!(!creates(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_brings_containers_back_asks_for_no_branch() {
+        for line in ["start", "restart backend", "unpause"] {
+            assert!(call(line).brings_back() && !call(line).creates(), "{line}");
+        }
+        for line in ["up", "exec backend start", "start --help", "--dry-run restart", "stop", "ps"] {
+            assert!(!call(line).brings_back(), "{line}");
         }
     }
 

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use lakebase::api::Client;
-use lakebase::auth;
+use lakebase::auth::{self, Auth};
 use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::compose::model::Model;
+use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
-use lakebase::env_vars;
+use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 
@@ -35,7 +36,7 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     if !call.creates() {
-        let (said, overlay) = read_alone(&real, call, &files, world).await?;
+        let Alone { said, overlay, settings } = read_alone(&real, call, &files, world).await?;
         if call.removes_volumes()
             && let [volume, ..] = overlay::shared_volumes(&said.model, &said.database).as_slice()
         {
@@ -46,6 +47,13 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
         let changed = said.lay(real, &overlay)?;
         if call.removes() {
             changed.remove_leftovers().await?;
+        }
+        if call.brings_back()
+            && let Some(endpoint) = Seat::read(&overlay, &changed.database).map(|seat| seat.endpoint)
+            && endpoint != MASK
+            && let Err(error) = changed.ensure_agent(&endpoint, &settings, world)
+        {
+            world.ui.warn(&format!("the gateway gets no logins: {error}"));
         }
         return Err(changed.real.become_compose(changed.arguments(&call.command), &masked()));
     }
@@ -137,9 +145,7 @@ impl Prepared<'_> {
         let seat = gateway::seat(gateway.image, &session, &live);
         let overlay = overlay::seat::text(&said.model, &said.database, &seat, gateway.quick_checks)?;
         let changed = said.lay(real, &overlay)?;
-        let docker = changed.real.for_agent(world.env);
-        let auth = session.auth.hand_over();
-        agent::register(&Registration::new(docker, &changed.project, &live.endpoint.name, auth), world.env)?;
+        changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world.env)?;
         Err(changed.real.become_compose(changed.arguments(&call.command), &[]))
     }
 }
@@ -158,7 +164,7 @@ pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) ->
     let session = args.session(world)?;
     if let Some(files) = files::find_any(&call.choice(), world.env, &world.cwd)? {
         let real = Real::find(call, world.env)?;
-        let (said, overlay) = read_alone(&real, call, &files, world).await?;
+        let Alone { said, overlay, .. } = read_alone(&real, call, &files, world).await?;
         let changed = said.lay(real, &overlay)?;
         changed.remove_leftovers().await?;
         changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await?;
@@ -211,13 +217,16 @@ async fn read(real: &Real, call: &Call, files: &[PathBuf], settings: &Settings, 
     Ok(Said { model, database, flags, path, broken_profile })
 }
 
+/// What is known without asking the API or git.
+struct Alone {
+    said: Said,
+    /// The text of the override file.
+    overlay: String,
+    settings: Settings,
+}
+
 /// The model and its change, without asking the API or git.
-async fn read_alone(
-    real: &Real,
-    call: &Call,
-    files: &[PathBuf],
-    world: &mut World<'_>,
-) -> Result<(Said, String)> {
+async fn read_alone(real: &Real, call: &Call, files: &[PathBuf], world: &mut World<'_>) -> Result<Alone> {
     let settings = Project::load(SettingArgs::default(), world.env, &world.cwd)?.settings;
     let said = read(real, call, files, &settings, &world.cwd).await?;
     said.warn(world);
@@ -231,7 +240,7 @@ async fn read_alone(
         let host_side = auth::is_on_this_machine(&settings, world.env);
         overlay::direct::text(&said.model, &said.database, host_side)?
     };
-    Ok((said, overlay))
+    Ok(Alone { said, overlay, settings })
 }
 
 /// A container under the database's name that is there now.
@@ -245,6 +254,18 @@ struct Leftover {
 }
 
 impl Changed {
+    /// Tells the agent, which is started where it does not run, about the project.
+    fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, env: &Env) -> Result<()> {
+        let docker = self.real.for_agent(env);
+        agent::register(&Registration::new(docker, &self.project, endpoint, auth, settings, env), env)
+    }
+
+    /// The same for a gateway that comes back as the last `up` left it.
+    fn ensure_agent(&self, endpoint: &str, settings: &Settings, world: &World<'_>) -> Result<()> {
+        let auth = Auth::resolve(settings, world.env, world.embedded)?;
+        self.register(endpoint, &auth, settings, world.env)
+    }
+
     /// Ends what the other mode left, as gently as Compose would; its volumes stay.
     async fn remove_leftovers(&self) -> Result<()> {
         for Leftover { id, running, .. } in self.leftovers().await? {

@@ -13,12 +13,10 @@ use std::process::ExitCode;
 use call::{About, Call};
 use clap::{CommandFactory, Parser, Subcommand};
 use doors::{argv, plugins};
-use lakebase::auth::Embedded;
 use lakebase::commands;
 use lakebase::commands::session::World;
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
-use lakebase::secret::Secret;
 use lakebase::ui::Ui;
 
 /// Docker Compose on a branch of your Lakebase production database
@@ -146,10 +144,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
 /// Runs `work` until it ends or Docker goes away.
 fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> Result<u8>) -> Result<u8> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
-    let embedded = || {
-        let found = lakebase_embedded::discover(&lookup)?;
-        Ok(Embedded { host: found.host, token: Secret::new(found.token), ca: found.ca })
-    };
+    let embedded = || agent::embedded(&lookup);
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
     let mut world = World { env, cwd, embedded: &embedded, ui };
     let runtime = tokio::runtime::Builder::new_current_thread()

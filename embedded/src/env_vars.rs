@@ -20,6 +20,8 @@ pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
 pub const USER_HOME: &str = "HOME";
 /// Folders searched for programs.
 pub const PATH: &str = "PATH";
+/// The variables that a home is found by.
+pub const OF_THE_HOME: [&str; 3] = [HOME, XDG_STATE_HOME, USER_HOME];
 /// All that a server started in the background gets of its caller's environment.
 pub const OF_THE_SERVER: [&str; 12] = [
     HOME,

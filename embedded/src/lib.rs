@@ -38,4 +38,5 @@ mod tokens;
 mod views;
 
 pub use discover::{Workspace, discover};
+pub use env_vars::OF_THE_HOME as VARIABLES;
 pub use error::{Error, ErrorKind};

@@ -4,12 +4,15 @@
 //! (`databricks-cli`). Order, as in the Databricks SDKs: an explicitly named profile, the environment,
 //! `~/.databrickscfg`.
 
+mod way;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ini::Ini;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+pub use self::way::Way;
 use crate::config::{Key, Settings};
 use crate::env_vars::{self, Env};
 use crate::error::{Error, Kind, Result};
@@ -37,16 +40,10 @@ pub struct Auth {
 enum Method {
     /// The token itself.
     Token(Secret),
+    /// The token itself, which nothing but the environment holds.
+    OfEnvironment(Secret),
     /// The Databricks CLI and the arguments that choose the profile or host.
     Cli { program: String, choice: [String; 2] },
-}
-
-/// A credential on its way to the agent. It holds the token itself, so it crosses the agent's socket only.
-#[derive(Serialize, Deserialize)]
-pub struct HandedOver {
-    host: String,
-    token: Option<String>,
-    cli: Option<(String, [String; 2])>,
 }
 
 /// The running embedded Lakebase.
@@ -97,7 +94,7 @@ impl Auth {
                 host: base_url(host)?,
                 source: format!("${} and ${}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN),
                 ca: None,
-                method: Method::Token(Secret::new(token)),
+                method: Method::OfEnvironment(Secret::new(token)),
             }),
             (Some(_), None) if env.get(env_vars::DATABRICKS_CONFIG_PROFILE).is_some() => {
                 let profile = env.get(env_vars::DATABRICKS_CONFIG_PROFILE).unwrap_or_default();
@@ -116,24 +113,6 @@ impl Auth {
         }
     }
 
-    /// Gives the credential to the agent.
-    pub fn hand_over(&self) -> HandedOver {
-        let (token, cli) = match &self.method {
-            Method::Token(token) => (Some(token.expose().to_owned()), None),
-            Method::Cli { program, choice } => (None, Some((program.clone(), choice.clone()))),
-        };
-        HandedOver { host: self.host.clone(), token, cli }
-    }
-
-    /// Takes a credential that was handed over.
-    pub fn taken_over(from: HandedOver) -> Self {
-        let method = match (from.cli, from.token) {
-            (Some((program, choice)), _) => Method::Cli { program, choice },
-            (None, token) => Method::Token(Secret::new(token.unwrap_or_default())),
-        };
-        Self { host: from.host, source: "handed over".into(), ca: None, method }
-    }
-
     /// Whether the workspace runs on this machine, so that containers reach its endpoints by another name.
     pub fn is_loopback(&self) -> bool {
         reqwest::Url::parse(&self.host).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host))
@@ -145,7 +124,7 @@ impl Auth {
     /// [`Kind::NoCredential`] with the CLI's own words.
     pub async fn token(&self) -> Result<Secret> {
         match &self.method {
-            Method::Token(token) => Ok(token.clone()),
+            Method::Token(token) | Method::OfEnvironment(token) => Ok(token.clone()),
             Method::Cli { program, choice } => cli_token(program, choice).await,
         }
     }
@@ -319,7 +298,7 @@ mod tests {
 
     fn token(auth: &Auth) -> &str {
         match &auth.method {
-            Method::Token(token) => token.expose(),
+            Method::Token(token) | Method::OfEnvironment(token) => token.expose(),
             Method::Cli { .. } => panic!("not a token"),
         }
     }

@@ -1,98 +1,197 @@
 //! One project's gateway: found, joined by `docker exec -i`, and given a login whenever it wants one.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lakebase::api::Client;
-use lakebase::auth::Auth;
 use lakebase::compose::overlay::seat;
+use lakebase::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, timeout};
 
-use super::{Docker, Registration};
+use super::mint::{Minted, mint};
+use super::{Docker, Project};
 
 /// How often a gateway that is not there is looked for: often while `up` is making it, then rarely.
 const LOOK_SOON: Duration = Duration::from_millis(150);
 const LOOK_LATER: Duration = Duration::from_secs(2);
-/// For this long after a registration or a lost gateway, looking is done often.
-const SOON: Duration = Duration::from_secs(30);
-/// A project without a running gateway is forgotten after this time.
+/// The same while the engine does not answer.
+const LOOK_FOR_ENGINE: Duration = Duration::from_secs(5);
+/// A project whose gateway was there is forgotten when it has been missing for this long.
 const FORGET: Duration = Duration::from_secs(600);
+/// The same for one whose gateway never was: `up` may have to build and pull images first.
+const FORGET_NEW: Duration = Duration::from_secs(3600);
+/// The same where the engine itself does not answer: a night with Docker Desktop closed is no reason to forget.
+const FORGET_ENGINE: Duration = Duration::from_secs(24 * 3600);
+/// `docker` may take this long to say which containers run.
+const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// A gateway that has been silent for this long is asked whether it is there, and has as long to answer.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What a gateway says; see the gateway's `seat::lines`.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Said {
     want: Option<String>,
 }
 
-/// Feeds the project's gateway as long as there is one, across its replacements and restarts of the engine.
-pub async fn tend(registration: Registration) {
-    let Registration { docker, project, endpoint, auth, .. } = registration;
-    let auth = Auth::taken_over(auth);
-    let mut missing_since = Instant::now();
-    loop {
-        if let Some(container) = running(&docker, &project, &endpoint).await {
-            feed(&docker, &container, &endpoint, &auth).await;
-            missing_since = Instant::now();
-        }
-        let missing = missing_since.elapsed();
-        if missing > FORGET {
-            return;
-        }
-        tokio::time::sleep(if missing < SOON { LOOK_SOON } else { LOOK_LATER }).await;
+impl Said {
+    fn wants_login(&self) -> bool {
+        self.want.as_deref() == Some("token")
     }
 }
 
-/// The id of the running gateway of this project and endpoint.
-async fn running(docker: &Docker, project: &str, endpoint: &str) -> Option<String> {
-    let project = format!("label=com.docker.compose.project={project}");
-    let endpoint = format!("label={}={endpoint}", seat::ENDPOINT);
-    let arguments = ["ps", "--quiet", "--no-trunc", "--filter", &project, "--filter", &endpoint];
-    let output = command(docker, &arguments).stderr(Stdio::null()).output().await.ok()?;
-    let id = String::from_utf8(output.stdout).ok()?.lines().next()?.to_owned();
-    output.status.success().then_some(id)
+/// Who is there.
+enum Found {
+    /// The gateway, by its container's id.
+    Gateway(String),
+    /// An engine without the gateway.
+    Nobody,
+    /// No engine that answers.
+    NoEngine,
+}
+
+/// How a feed ended.
+enum Ended {
+    /// The gateway was never heard.
+    Unheard,
+    /// The gateway, or the connection to it, is gone.
+    Lost,
+    /// There is nothing more to feed it with.
+    ForGood,
+}
+
+/// Feeds the project's gateway as long as there is one, across its replacements and restarts of the engine. Ends when
+/// nobody needs it any more.
+pub async fn tend(project: Project, token: Option<Secret>) {
+    let (mut missing, mut engine_missing) = (Instant::now(), None);
+    let mut forget = FORGET_NEW;
+    loop {
+        let pause = match running(&project).await {
+            Found::Gateway(container) => {
+                engine_missing = None;
+                match feed(&project, &container, token.as_ref()).await {
+                    Ended::ForGood => return,
+                    Ended::Lost => (missing, forget) = (Instant::now(), FORGET),
+                    Ended::Unheard => {}
+                }
+                pause(missing.elapsed())
+            }
+            Found::Nobody => {
+                engine_missing = None;
+                pause(missing.elapsed())
+            }
+            Found::NoEngine => {
+                let since = *engine_missing.get_or_insert_with(Instant::now);
+                if since.elapsed() > FORGET_ENGINE {
+                    return;
+                }
+                // An engine that comes back brings its containers a moment later.
+                missing = Instant::now();
+                LOOK_FOR_ENGINE
+            }
+        };
+        if missing.elapsed() > forget {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The longer a gateway has been missing, the more rarely it is looked for.
+fn pause(missing: Duration) -> Duration {
+    (missing / 20).clamp(LOOK_SOON, LOOK_LATER)
+}
+
+/// Looks for the gateway of this project and endpoint, one that runs and is not paused.
+async fn running(project: &Project) -> Found {
+    let name = format!("label=com.docker.compose.project={}", project.name);
+    let endpoint = format!("label={}={}", seat::ENDPOINT, project.endpoint);
+    let filters = [name.as_str(), &endpoint, "label=com.docker.compose.oneoff=False", "status=running"];
+    let mut arguments = vec!["ps", "--quiet", "--no-trunc"];
+    arguments.extend(filters.iter().flat_map(|filter| ["--filter", filter]));
+    let listing = command(&project.docker, &arguments).stderr(Stdio::null()).output();
+    match timeout(LIST_WITHIN, listing).await {
+        Ok(Ok(output)) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.lines().next().map_or(Found::Nobody, |id| Found::Gateway(id.to_owned()))
+        }
+        _ => Found::NoEngine,
+    }
 }
 
 /// Joins a gateway and answers it until the connection ends.
-async fn feed(docker: &Docker, container: &str, endpoint: &str, auth: &Auth) {
-    let arguments = ["exec", "-i", container, seat::PROGRAM, "feed"];
-    let mut command = command(docker, &arguments);
-    let Ok(mut child) = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
-    else {
-        return;
-    };
-    let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { return };
-    let mut lines = BufReader::new(from).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let wants =
-            serde_json::from_str::<Said>(&line).is_ok_and(|said| said.want.as_deref() == Some("token"));
-        if !wants {
+async fn feed(project: &Project, container: &str, token: Option<&Secret>) -> Ended {
+    let Some(mut line) = Line::open(project, container) else { return Ended::Unheard };
+    // It speaks first.
+    if line.hear().await.is_none() {
+        return Ended::Unheard;
+    }
+    while let Some(said) = line.hear().await {
+        if !said.wants_login() {
             continue;
         }
-        let answer = format!("{}\n", mint(endpoint, auth).await);
-        if to.write_all(answer.as_bytes()).await.and(to.flush().await).is_err() {
-            break;
+        let minting = mint(project, token);
+        tokio::pin!(minting);
+        let minted = loop {
+            tokio::select! {
+                minted = &mut minting => break minted,
+                // What it wants meanwhile is what it gets. (A freeze of this process leaves many wishes behind.)
+                said = line.next() => if said.is_none() { return Ended::Lost },
+            }
+        };
+        if !line.say(&minted.line()).await {
+            return Ended::Lost;
+        }
+        if matches!(minted, Minted::Never(_)) {
+            // It hangs up when it has heard that.
+            while line.hear().await.is_some() {}
+            return Ended::ForGood;
         }
     }
+    Ended::Lost
 }
 
-/// A login, or words for the client that waits for one.
-async fn mint(endpoint: &str, auth: &Auth) -> Value {
-    let minted = async {
-        // A client of its own: the API token behind it may have been renewed since the last one.
-        let client = Client::new(auth.clone()).await?;
-        client.credential(endpoint).await.map_err(|error| error.into_error("getting a login for the branch"))
-    };
-    match minted.await {
-        Ok(credential) => {
-            json!({"token": credential.token.expose(), "expires": credential.expires.to_string()})
+/// A connection to a gateway, through the engine.
+struct Line {
+    to: ChildStdin,
+    from: Lines<BufReader<ChildStdout>>,
+    /// Ends with it.
+    _docker: Child,
+}
+
+impl Line {
+    fn open(project: &Project, container: &str) -> Option<Self> {
+        let mut command = command(&project.docker, &["exec", "-i", container, seat::PROGRAM, "feed"]);
+        let mut docker = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let (to, from) = (docker.stdin.take()?, docker.stdout.take()?);
+        Some(Self { to, from: BufReader::new(from).lines(), _docker: docker })
+    }
+
+    /// The gateway's next line; `None` at the end. May be given up half-way.
+    async fn next(&mut self) -> Option<Said> {
+        let line = self.from.next_line().await.ok()??;
+        Some(serde_json::from_str(&line).unwrap_or_default())
+    }
+
+    /// The same; a silent gateway is asked whether it is there, and one that does not answer is gone. A connection
+    /// through a laptop's sleep may be dead and not know it.
+    async fn hear(&mut self) -> Option<Said> {
+        if let Ok(said) = timeout(SILENCE, self.next()).await {
+            return said;
         }
-        Err(error) => {
-            let hint = "run `docker compose lakebase up`";
-            json!({"error": format!("{error}; {hint}")})
+        if !self.say(&json!({"ping": true})).await {
+            return None;
         }
+        timeout(SILENCE, self.next()).await.ok()?
+    }
+
+    /// Says one line; whether it could be said.
+    async fn say(&mut self, value: &Value) -> bool {
+        let line = format!("{value}\n");
+        let saying = async { self.to.write_all(line.as_bytes()).await.and(self.to.flush().await) };
+        matches!(timeout(SILENCE, saying).await, Ok(Ok(())))
     }
 }
 
@@ -102,4 +201,16 @@ fn command(docker: &Docker, arguments: &[&str]) -> Command {
     command.envs(docker.variables.iter().map(|(key, value)| (key, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_is_quick_at_first_and_rare_in_the_end() {
+        let after = |seconds| pause(Duration::from_secs(seconds));
+        assert_eq!((after(0), after(3), after(3600)), (LOOK_SOON, LOOK_SOON, LOOK_LATER));
+        assert_eq!(after(20), Duration::from_secs(1));
+    }
 }

@@ -74,7 +74,8 @@ fn start(folder: &Path, env: &Env) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::new(Kind::Program, "the agent that renews logins could not be started").because(&error)
     };
-    let log = fs::File::create(folder.join("agent.log")).map_err(failed)?;
+    // Without a log where the disk has no room for one.
+    let log = fs::File::create(folder.join("agent.log")).map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
     // The credential comes over the socket; nothing of it is in the agent's environment.

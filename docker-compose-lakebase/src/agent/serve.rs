@@ -3,20 +3,26 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lakebase::env_vars::Env;
 use lakebase::error::{Error, Kind, Result};
+use lakebase::secret::Secret;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Registration, VERSION, feed, folder, socket};
+use super::{Project, Registration, VERSION, feed, folder, kept, socket};
 
 /// Longest registration that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
-/// How often the agent looks whether anything is left to do.
+/// How often the agent looks whether anything is left to do; and how long a registration may take.
 const LOOK: Duration = Duration::from_secs(5);
+/// An agent that was told to end may take this long to let go of its place.
+const YIELD_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs until no project needs it.
 ///
@@ -29,49 +35,113 @@ pub async fn serve(env: &Env) -> Result<()> {
         folder(env).ok_or_else(|| Error::new(Kind::Io, "there is no place for the agent's socket"))?;
     let failed = |error: std::io::Error| Error::io("opening the agent's socket", &error);
     // Held to the end: the socket's file alone does not tell whether anybody listens.
-    let lock = fs::File::create(folder.join("agent.lock")).map_err(failed)?;
-    if lock.try_lock().is_err() {
-        return Ok(());
-    }
-    // For whoever wants to know which process it is.
-    let _ = write!(&lock, "{}", std::process::id());
+    let Some(_lock) = lock(&folder).await.map_err(failed)? else { return Ok(()) };
     let path = socket(&folder);
     let _ = fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(failed)?;
-    let mut projects: HashMap<String, JoinHandle<()>> = HashMap::new();
-    loop {
-        let next = tokio::time::timeout(LOOK, listener.accept()).await;
-        projects.retain(|_, task| !task.is_finished());
-        match next {
-            Ok(Ok((stream, _))) => match take(stream).await {
-                Some(registration) if registration.version == VERSION => {
-                    let key = format!("{:?} {}", registration.docker, registration.project);
-                    let task = tokio::spawn(feed::tend(registration));
-                    if let Some(before) = projects.insert(key, task) {
-                        before.abort();
-                    }
-                }
-                // A newer program asks: it starts its own agent once this one is gone.
-                _ => break,
-            },
-            Ok(Err(_)) => tokio::time::sleep(LOOK).await,
-            Err(_) if projects.is_empty() => break,
-            Err(_) => {}
-        }
+    let mut agent = Agent { projects: HashMap::new(), folder };
+    for project in kept::read(&agent.folder) {
+        agent.tend(project, None);
     }
+    agent.run(listener).await;
     let _ = fs::remove_file(&path);
     Ok(())
 }
 
-/// Reads one registration and says whether it is taken.
-async fn take(stream: UnixStream) -> Option<Registration> {
-    let (read, mut write) = stream.into_split();
+/// The lock that one agent of a user has; `None` where another keeps it.
+async fn lock(folder: &Path) -> std::io::Result<Option<fs::File>> {
+    // Not truncated before it is ours: the process id in it is the other's.
+    let file = fs::OpenOptions::new().create(true).append(true).open(folder.join("agent.lock"))?;
+    let until = tokio::time::Instant::now() + YIELD_WITHIN;
+    while file.try_lock().is_err() {
+        if tokio::time::Instant::now() > until {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // For whoever wants to know which process it is.
+    let _ = file.set_len(0).and_then(|()| write!(&file, "{}", std::process::id()));
+    Ok(Some(file))
+}
+
+/// The projects that are served.
+struct Agent {
+    folder: PathBuf,
+    projects: HashMap<String, (Project, JoinHandle<()>)>,
+}
+
+/// What was said on the socket, and where the answer goes.
+type Heard = (Option<Registration>, OwnedWriteHalf);
+
+impl Agent {
+    /// Takes registrations until nothing is left to do, or something else than this version asks.
+    async fn run(&mut self, listener: UnixListener) {
+        let (heard, mut hears) = mpsc::channel(16);
+        // Apart, so that one that says nothing keeps nobody waiting.
+        let accepting = tokio::spawn(accept(listener, heard));
+        loop {
+            let next = tokio::time::timeout(LOOK, hears.recv()).await;
+            self.tidy();
+            match next {
+                Ok(Some((Some(registration), mut answer))) if registration.version == VERSION => {
+                    let (project, token) = registration.open();
+                    self.tend(project, token);
+                    self.keep();
+                    let _ = answer.write_all(b"ok\n").await;
+                }
+                // A newer program asks: it starts its own agent once this one is gone.
+                Ok(_) => break,
+                Err(_) if self.projects.is_empty() => break,
+                Err(_) => {}
+            }
+        }
+        accepting.abort();
+    }
+
+    /// Serves a project, in the place of what was known of it.
+    fn tend(&mut self, project: Project, token: Option<Secret>) {
+        let task = tokio::spawn(feed::tend(project.clone(), token));
+        if let Some((_, before)) = self.projects.insert(project.key(), (project, task)) {
+            before.abort();
+        }
+    }
+
+    /// Forgets the projects that nobody needs any more.
+    fn tidy(&mut self) {
+        let before = self.projects.len();
+        self.projects.retain(|_, (_, task)| !task.is_finished());
+        if self.projects.len() < before {
+            self.keep();
+        }
+    }
+
+    fn keep(&self) {
+        kept::write(&self.folder, self.projects.values().map(|(project, _)| project));
+    }
+}
+
+async fn accept(listener: UnixListener, heard: mpsc::Sender<Heard>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    if let Some(said) = hear(stream).await {
+                        let _ = heard.send(said).await;
+                    }
+                });
+            }
+            // Out of file descriptors, most likely.
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Reads one line: a registration, or something else. Nothing at all means nothing.
+async fn hear(stream: UnixStream) -> Option<Heard> {
+    let (read, write) = stream.into_split();
     let mut line = String::new();
-    let reading = BufReader::new(read.take(LONGEST));
-    let mut reading = reading;
-    tokio::time::timeout(LOOK, reading.read_line(&mut line)).await.ok()?.ok()?;
-    let registration: Registration = serde_json::from_str(&line).ok()?;
-    let answer: &[u8] = if registration.version == VERSION { b"ok\n" } else { b"another version\n" };
-    write.write_all(answer).await.ok()?;
-    Some(registration)
+    let mut reading = BufReader::new(read.take(LONGEST));
+    let count = tokio::time::timeout(LOOK, reading.read_line(&mut line)).await.ok()?.ok()?;
+    (count > 0).then(|| (serde_json::from_str(&line).ok(), write))
 }

@@ -1,0 +1,87 @@
+//! The file of the projects that an agent serves, so that the next one can go on where it was killed.
+
+use std::path::{Path, PathBuf};
+
+use lakebase::env_file;
+use serde_json::Value;
+
+use super::Project;
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("projects.json")
+}
+
+/// Writes the projects down, for the user alone. A disk that is full costs the next agent its memory, and this one
+/// nothing.
+pub fn write<'a>(folder: &Path, projects: impl Iterator<Item = &'a Project>) {
+    let projects: Vec<&Project> = projects.collect();
+    if let Ok(text) = serde_json::to_string_pretty(&projects) {
+        let _ = env_file::replace(&path(folder), &text, 0o600);
+    }
+}
+
+/// Reads the projects of the agent before. One that was written by another version and is not understood is left out:
+/// its own `up` brings it back.
+pub fn read(folder: &Path) -> Vec<Project> {
+    let text = std::fs::read_to_string(path(folder)).unwrap_or_default();
+    let projects: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+    projects.into_iter().filter_map(|project| serde_json::from_value(project).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use lakebase::auth::Auth;
+    use lakebase::config::{Layer, Settings};
+    use lakebase::env_vars::Env;
+
+    use super::*;
+    use crate::agent::{Docker, Registration};
+
+    fn registration(name: &str) -> Registration {
+        let env: Env =
+            [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2")].into_iter().collect();
+        let settings = Settings::layered(Layer::default(), &Env::default(), None);
+        let auth = Auth::resolve(&settings, &env, &|| unreachable!("no profile is `embedded`")).unwrap();
+        let docker = Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new() };
+        let endpoint = "projects/p/branches/b/endpoints/primary";
+        Registration::new(docker, name, endpoint, &auth, &settings, &env)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_holds_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let crossing = serde_json::to_string(&registration("one")).unwrap();
+        assert!(crossing.contains("hunter2"), "the agent itself gets the token");
+        let projects = ["one", "two"].map(|name| registration(name).open().0);
+        write(folder.path(), projects.iter());
+        assert_eq!(read(folder.path()), projects);
+        let file = path(folder.path());
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()), []);
+        let project = registration("one").open().0;
+        let file = path(folder.path());
+        let known = serde_json::to_value(&project).unwrap();
+        std::fs::write(&file, serde_json::json!([{"of": "another time"}, known, 7]).to_string()).unwrap();
+        assert_eq!(read(folder.path()), [project]);
+        for text in ["", "{}", "[", "nonsense"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read(folder.path()), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_is_no_reason_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(path(folder.path())).unwrap();
+        write(folder.path(), [registration("one").open().0].iter());
+        assert_eq!(read(folder.path()), []);
+    }
+}

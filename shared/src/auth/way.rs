@@ -1,0 +1,166 @@
+//! The way to a credential without the credential: what a background process needs to find it again.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Auth, EMBEDDED, FindEmbedded, Method};
+use crate::config::{Key, Layer, Settings};
+use crate::env_vars::{self, Env};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// The variables that decide which credential counts. None of them holds one.
+const DECIDING: [&str; 5] = [
+    env_vars::DATABRICKS_HOST,
+    env_vars::DATABRICKS_CONFIG_PROFILE,
+    env_vars::DATABRICKS_CONFIG_FILE,
+    env_vars::DATABRICKS_CLI_PATH,
+    env_vars::HOME,
+];
+
+/// Where a credential came from, so that it can be had again, renewed meanwhile or not. It holds no secret and may be
+/// written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// Base URL of the workspace; another one is not what was meant.
+    host: String,
+    profile: Option<String>,
+    variables: Vec<(String, String)>,
+    /// Whether the credential was in the environment alone.
+    from_environment: bool,
+}
+
+impl Way {
+    /// The way that `auth` was found by. `more` names variables that the embedded Lakebase is found by. The secret is
+    /// there where the way alone does not lead to one.
+    pub fn of(auth: &Auth, settings: &Settings, env: &Env, more: &[&str]) -> (Self, Option<Secret>) {
+        let kept = |name: &&str| Some(((*name).to_owned(), env.get(name)?.to_owned()));
+        let mut variables: Vec<_> = DECIDING.iter().chain(more).filter_map(kept).collect();
+        if let Method::Cli { program, .. } = &auth.method {
+            // As it was found then: another process may search elsewhere.
+            variables.retain(|(name, _)| name != env_vars::DATABRICKS_CLI_PATH);
+            variables.push((env_vars::DATABRICKS_CLI_PATH.to_owned(), program.clone()));
+        }
+        let secret = match &auth.method {
+            Method::OfEnvironment(token) => Some(token.clone()),
+            Method::Token(_) | Method::Cli { .. } => None,
+        };
+        let way = Self {
+            host: auth.host.clone(),
+            profile: settings.text(Key::Profile).map(str::to_owned),
+            variables,
+            from_environment: secret.is_some(),
+        };
+        (way, secret)
+    }
+
+    /// A variable as it was.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the way leads nowhere without a secret that was given along.
+    pub fn needs_secret(&self) -> bool {
+        self.from_environment
+    }
+
+    /// Goes the way again; reads files, and may take a moment.
+    ///
+    /// # Errors
+    /// Those of [`Auth::resolve`]; [`Kind::NoCredential`] where the secret is missing, [`Kind::BadConfig`] where the
+    /// way leads to another workspace by now.
+    pub fn walk(&self, secret: Option<&Secret>, embedded: FindEmbedded) -> Result<Auth> {
+        if self.from_environment && secret.is_none() {
+            let message = format!("the token in ${} is known no more", env_vars::DATABRICKS_TOKEN);
+            return Err(Error::new(Kind::NoCredential, message));
+        }
+        let pairs = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let token = secret.map(|secret| (env_vars::DATABRICKS_TOKEN, secret.expose()));
+        let env: Env = pairs.chain(token).collect();
+        let profile: Layer = self.profile.iter().map(|profile| (Key::Profile, profile.clone())).collect();
+        let auth = Auth::resolve(&Settings::layered(profile, &Env::default(), None), &env, embedded)?;
+        // The embedded Lakebase may have another port; it is found by its folder.
+        if auth.host != self.host && self.profile.as_deref() != Some(EMBEDDED) {
+            return Err(Error::new(Kind::BadConfig, "the credential is of another workspace by now")
+                .because_of(format!("it was {}, and is {}", self.host, auth.host)));
+        }
+        Ok(auth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Embedded;
+
+    fn stopped() -> Result<Embedded> {
+        Err(Error::new(Kind::EmbeddedStopped, "stopped"))
+    }
+
+    fn running(port: u16, token: &str) -> impl Fn() -> Result<Embedded> {
+        let (host, token) = (format!("http://127.0.0.1:{port}"), Secret::new(token));
+        move || Ok(Embedded { host: host.clone(), token: token.clone(), ca: "PEM".to_owned() })
+    }
+
+    fn way(profile: Option<&str>, env: &[(&str, &str)], embedded: FindEmbedded) -> (Way, Option<Secret>) {
+        let flags: Layer = profile.map(|profile| (Key::Profile, profile.to_owned())).into_iter().collect();
+        let settings = Settings::layered(flags, &Env::default(), None);
+        let env: Env = env.iter().copied().collect();
+        Way::of(&Auth::resolve(&settings, &env, embedded).unwrap(), &settings, &env, &["FOLDER"])
+    }
+
+    fn token(auth: Result<Auth>) -> String {
+        match auth.unwrap().method {
+            Method::Token(token) | Method::OfEnvironment(token) => token.expose().to_owned(),
+            Method::Cli { program, choice } => format!("{program} {} {}", choice[0], choice[1]),
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_environment_is_not_in_the_way_and_needed_on_it() {
+        let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2"), ("HOME", "/home/ada")];
+        let (way, secret) = way(None, &env, &stopped);
+        let written = serde_json::to_string(&way).unwrap();
+        assert!(way.needs_secret() && !written.contains("hunter2"), "{written}");
+        assert_eq!(token(way.walk(secret.as_ref(), &stopped)), "hunter2");
+        let read: Way = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.walk(None, &stopped).unwrap_err().kind, Kind::NoCredential);
+    }
+
+    #[test]
+    fn a_profile_is_read_again_and_must_be_of_the_same_workspace() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |host: &str, token: &str| {
+            std::fs::write(file.path(), format!("[team]\nhost = {host}\ntoken = {token}\n")).unwrap();
+        };
+        write("https://w", "hunter2");
+        let env = [("DATABRICKS_CONFIG_FILE", file.path().to_str().unwrap())];
+        let (way, secret) = way(Some("team"), &env, &stopped);
+        assert!(secret.is_none() && !serde_json::to_string(&way).unwrap().contains("hunter2"));
+        write("https://w", "hunter3");
+        assert_eq!(token(way.walk(None, &stopped)), "hunter3");
+        write("https://other", "hunter4");
+        assert_eq!(way.walk(None, &stopped).unwrap_err().kind, Kind::BadConfig);
+    }
+
+    #[test]
+    fn the_embedded_lakebase_is_found_again_on_another_port() {
+        let (way, secret) = way(Some(EMBEDDED), &[("FOLDER", "/f"), ("OTHER", "x")], &running(1, "one"));
+        assert!(secret.is_none() && !serde_json::to_string(&way).unwrap().contains("one"));
+        assert_eq!((way.variable("FOLDER"), way.variable("OTHER")), (Some("/f"), None));
+        assert_eq!(token(way.walk(None, &running(2, "two"))), "two");
+        assert_eq!(way.walk(None, &stopped).unwrap_err().kind, Kind::EmbeddedStopped);
+    }
+
+    #[test]
+    fn the_databricks_cli_is_the_one_that_was_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("databricks");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let program = program.to_str().unwrap();
+        let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_CLI_PATH", program)];
+        let (way, secret) = way(None, &env, &stopped);
+        assert!(secret.is_none());
+        assert_eq!(token(way.walk(None, &stopped)), format!("{program} --host https://w"));
+    }
+}
