@@ -17,7 +17,7 @@ use lakebase::secret::{MASK, Secret};
 
 use crate::agent::{self, Registration};
 use crate::call::Call;
-use crate::gateway::{self, Gateway};
+use crate::gateway;
 use crate::real::Real;
 
 /// A project whose model has been changed: all that Compose has to be given.
@@ -74,7 +74,7 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     let seen = seen?;
     let prepared = Prepared { call, real, said, session, client, seen };
     match gateway? {
-        Some(gateway) => prepared.through(gateway, world).await,
+        Some(image) => prepared.through(image, world).await,
         None => prepared.direct(world).await,
     }
 }
@@ -128,7 +128,7 @@ impl Prepared<'_> {
     }
 
     /// A gateway takes the local database's seat; the agent brings it logins.
-    async fn through(self, gateway: Gateway, world: &mut World<'_>) -> Result<std::convert::Infallible> {
+    async fn through(self, image: String, world: &mut World<'_>) -> Result<std::convert::Infallible> {
         let Self { call, real, said, session, client, seen } = self;
         overlay::seat::fits(&said.model, &said.database)?;
         let (live, leftovers) = tokio::join!(
@@ -142,8 +142,8 @@ impl Prepared<'_> {
                 said.database
             ));
         }
-        let seat = gateway::seat(gateway.image, &session, &live);
-        let overlay = overlay::seat::text(&said.model, &said.database, &seat, gateway.quick_checks)?;
+        let seat = gateway::seat(image, &session, &live);
+        let overlay = overlay::seat::text(&said.model, &said.database, &seat)?;
         let changed = said.lay(real, &overlay)?;
         changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world.env)?;
         Err(changed.real.become_compose(changed.arguments(&call.command), &[]))
@@ -233,9 +233,8 @@ async fn read_alone(real: &Real, call: &Call, files: &[PathBuf], world: &mut Wor
     let overlay = if settings.connect()? == Connect::Gateway {
         // As the last `up` left it, so that any tool can replay the file.
         let before = std::fs::read_to_string(&said.path).ok();
-        let quick_checks = before.as_deref().is_some_and(|text| text.contains("start_interval"));
         let seat = gateway::last(before.as_deref(), &said.database);
-        overlay::seat::text(&said.model, &said.database, &seat, quick_checks)?
+        overlay::seat::text(&said.model, &said.database, &seat)?
     } else {
         let host_side = auth::is_on_this_machine(&settings, world.env);
         overlay::direct::text(&said.model, &said.database, host_side)?

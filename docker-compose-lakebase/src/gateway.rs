@@ -14,26 +14,15 @@ use crate::real::Real;
 
 /// Names the folder of the gateway's files, where it is not install.sh's.
 const FOLDER: &str = "LAKEBASE_GATEWAY_DIR";
-/// The first API version of the engine that knows `healthcheck.start_interval` (Engine 25).
-const QUICK_CHECKS: (u32, u32) = (1, 44);
 
-/// The gateway on this project's engine.
-pub struct Gateway {
-    /// Its image, which is there.
-    pub image: String,
-    /// Whether the engine takes quick health checks at the start only.
-    pub quick_checks: bool,
-}
-
-/// Finds the gateway's image and brings it to the engine where it is missing.
+/// Finds the gateway's image, brings it to the engine where it is missing, and gives its name.
 ///
 /// # Errors
 /// [`Kind::Program`] where nothing was prepared, [`Kind::NoDocker`] with Docker's own words.
-pub async fn prepare(real: &Real, env: &Env) -> Result<Gateway> {
+pub async fn prepare(real: &Real, env: &Env) -> Result<String> {
     let image = image(env)?;
-    let (loaded, quick_checks) = tokio::join!(load(&image, real, env), quick_checks(real));
-    loaded?;
-    Ok(Gateway { image, quick_checks: quick_checks? })
+    load(&image, real, env).await?;
+    Ok(image)
 }
 
 /// The name of the gateway's image, which install.sh left in a file beside the image's own files.
@@ -70,16 +59,6 @@ async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
     }
     let folder = folder(env).unwrap_or_default().display().to_string();
     real.docker(&["build", "--quiet", "--tag", image, &folder]).await.map(drop)
-}
-
-/// Whether the engine takes quick health checks at the start only.
-///
-/// # Errors
-/// [`Kind::NoDocker`] where it does not answer.
-async fn quick_checks(real: &Real) -> Result<bool> {
-    let version = real.docker(&["version", "--format", "{{.Server.APIVersion}}"]).await?;
-    let mut numbers = version.trim().split('.').map(|part| part.parse().unwrap_or(0));
-    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= QUICK_CHECKS)
 }
 
 /// The seat for a live branch.

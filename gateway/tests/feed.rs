@@ -12,6 +12,25 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
+fn an_engine_hears_of_a_change_at_once_without_asking_all_the_time() {
+    let branch = Branch::start();
+    let seat = Seat::start(&branch);
+    // given somebody who waits for the gateway to be healthy, and one who gave up
+    let mut gone = seat.healthy_when_news();
+    gone.kill().unwrap();
+    let waiting = seat.healthy_when_news();
+    // when the token comes, then it is told
+    let mut feed = seat.feed();
+    feed.wanted();
+    feed.token(TOKEN, 2);
+    assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(0));
+    // when it ends and no other comes, then the next to wait is told that
+    let output = seat.healthy_when_news().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).starts_with("the login has expired"), "{output:?}");
+}
+
+#[test]
 fn clients_wait_for_the_first_token_and_all_go_on_when_it_comes() {
     let branch = Branch::start();
     let seat = Seat::start(&branch);

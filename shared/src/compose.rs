@@ -3,6 +3,7 @@
 
 pub mod consumers;
 pub mod database;
+pub mod declared;
 pub mod files;
 pub mod model;
 pub mod overlay;

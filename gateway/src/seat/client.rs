@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::lines::{self, Ask, Health};
 
-/// How long the answer about the gateway's health may take.
+/// How long the answer about the gateway's health may take beyond what was asked for.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Joins `input` and `output` with the control socket at `path`, until either side ends.
@@ -36,16 +36,18 @@ pub fn feed(path: &Path, mut input: impl Read + Send + 'static, mut output: impl
     }
 }
 
-/// Asks the gateway whether a client could log in now; gives the reason if not.
-pub fn healthy(path: &Path) -> Result<(), String> {
+/// Asks the gateway whether a client could log in now; gives the reason if not. The answer comes as soon as it is not the
+/// one that was last given, at the latest after `hold` seconds. So an engine that can only ask at regular intervals hears
+/// at once, and yet seldom has to ask.
+pub fn healthy(path: &Path, hold: u64) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Answer {
         health: Health,
     }
     let ask = || {
         let mut socket = UnixStream::connect(path)?;
-        socket.set_read_timeout(Some(HEALTH_TIMEOUT))?;
-        socket.write_all(&lines::write(&Ask::Health))?;
+        socket.set_read_timeout(Some(HEALTH_TIMEOUT + Duration::from_secs(hold)))?;
+        socket.write_all(&lines::write(&Ask::Health { hold }))?;
         let mut line = String::new();
         BufReader::new(socket.take(lines::MAX_LINE as u64)).read_line(&mut line)?;
         Ok::<_, io::Error>(serde_json::from_str::<Answer>(&line)?)

@@ -1,4 +1,4 @@
-//! The command line: three words, no flags, for a container's entry point has nothing else to say.
+//! The command line: a word, no flags, for a container's entry point has nothing else to say.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use super::{client, serve};
 
 /// How long open sessions may take to end when the process was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(300);
-const USAGE: &str = "usage: lakebase-gateway serve | feed | healthy | --version";
+const USAGE: &str = "usage: lakebase-gateway serve | feed | healthy [SECONDS] | --version";
 
 /// Runs what `words` say, with the environment through `lookup`. The exit code is 0, 1 for what did not work, 64 for words
 /// that are none.
@@ -23,7 +23,10 @@ pub fn run(words: &[String], lookup: impl Fn(&str) -> Option<String>) -> ExitCod
             client::feed(&config::control(&lookup), std::io::stdin(), std::io::stdout())
                 .map_err(|error| format!("the feed ended: {error}"))
         }
-        [word] if word == "healthy" => client::healthy(&config::control(&lookup)),
+        [word] if word == "healthy" => client::healthy(&config::control(&lookup), 0),
+        [word, hold] if word == "healthy" && hold.parse::<u16>().is_ok() => {
+            client::healthy(&config::control(&lookup), hold.parse().unwrap_or_default())
+        }
         [word] if word == "--version" => {
             writeln!(std::io::stdout(), "lakebase-gateway {}", env!("CARGO_PKG_VERSION"))
                 .map_err(|error| error.to_string())

@@ -4,12 +4,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::lines::{self, Ask, FromHost, Health, ToHost};
 use super::log::Log;
@@ -17,6 +19,9 @@ use super::tokens::{Freshness, Tokens};
 
 /// How long a connection may take to say what it is for. Our own subcommands say it at once.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the gateway's health is looked at while somebody waits for it to change.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a control connection needs.
 pub struct Control {
@@ -26,6 +31,8 @@ pub struct Control {
     pub branch: Option<String>,
     /// Where failures are written.
     pub log: Arc<Log>,
+    /// What was last said to a `healthy` that waits for changes.
+    pub said_healthy: AtomicBool,
 }
 
 /// Opens the socket at `path` for its owner alone. A socket that nobody listens on, left by a `serve` that was killed, is
@@ -76,11 +83,35 @@ impl Control {
         }
         match serde_json::from_slice(&line) {
             Ok(Ask::Feed) => self.feed(reader, write).await,
-            Ok(Ask::Health) => {
-                let why = self.tokens.health().err().map(|why| why.to_string());
-                write.write_all(&lines::write(&ToHost::Health(Health { ok: why.is_none(), why }))).await
+            Ok(Ask::Health { hold }) => {
+                let why = tokio::select! {
+                    why = self.health(Duration::from_secs(hold)) => why,
+                    // Nobody is left to hear it.
+                    _ = lines::read(&mut reader, &mut line) => return Ok(()),
+                };
+                let health = Health { ok: why.is_none(), why };
+                if hold > 0 {
+                    self.said_healthy.store(health.ok, Ordering::Relaxed);
+                }
+                write.write_all(&lines::write(&ToHost::Health(health))).await
             }
             Err(_) => write.write_all(&lines::write(&ToHost::Problem("unknown request".to_owned()))).await,
+        }
+    }
+
+    /// Why no client could log in, if that is so: as soon as it is not what was last said of it, else after `hold`.
+    async fn health(&self, hold: Duration) -> Option<String> {
+        let until = Instant::now() + hold;
+        let mut changed = self.tokens.changes();
+        loop {
+            changed.mark_unchanged();
+            let why = self.tokens.health().err().map(|why| why.to_string());
+            let now = Instant::now();
+            if now >= until || self.said_healthy.load(Ordering::Relaxed) != why.is_none() {
+                return why;
+            }
+            // A token's end announces itself to nobody.
+            let _ = tokio::time::timeout_at(until.min(now + LOOK), changed.changed()).await;
         }
     }
 

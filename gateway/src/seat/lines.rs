@@ -123,7 +123,11 @@ pub enum Ask {
     /// To hand over tokens.
     Feed,
     /// To hear how the gateway is.
-    Health,
+    Health {
+        /// For how many seconds the answer may be kept back while it is the one that was given last.
+        #[serde(default)]
+        hold: u64,
+    },
 }
 
 /// The line itself, with its end.

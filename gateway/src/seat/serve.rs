@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -91,8 +92,12 @@ pub async fn run(config: Config, log: Arc<Log>) -> Result<(), ServeError> {
         config.local_user,
         remote.address()
     ));
-    let control =
-        Control { tokens: Arc::clone(&tokens), branch: config.branch.clone(), log: Arc::clone(&log) };
+    let control = Control {
+        tokens: Arc::clone(&tokens),
+        branch: config.branch.clone(),
+        log: Arc::clone(&log),
+        said_healthy: AtomicBool::new(false),
+    };
     tokio::spawn(Arc::new(control).serve(socket));
     tokio::spawn({
         let tokens = Arc::clone(&tokens);

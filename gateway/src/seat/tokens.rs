@@ -242,6 +242,11 @@ impl Tokens {
         }))
     }
 
+    /// Counts what may have changed about the token.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Asks for the next token ahead of the end of the one in use, for ever.
     pub async fn keep_fresh(&self) {
         let mut changed = self.changed.subscribe();

@@ -241,6 +241,13 @@ impl Seat {
         Feed { input: child.stdin.take(), child, lines }
     }
 
+    /// Starts a `healthy` that waits until there is news.
+    pub fn healthy_when_news(&self) -> Child {
+        let mut command = Command::new(PROGRAM);
+        command.args(["healthy", "600"]).env("LAKEBASE_CONTROL", &self.control);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Runs `healthy`.
     pub fn healthy(&self) -> Output {
         Command::new(PROGRAM).arg("healthy").env("LAKEBASE_CONTROL", &self.control).output().unwrap()

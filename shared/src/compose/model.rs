@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -60,15 +60,21 @@ pub struct Service {
     other: BTreeMap<String, Value>,
 }
 
-/// A mount of a service.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A mount of a service; written as it was read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Mount {
     /// `volume`, `bind`, `tmpfs`, …
     #[serde(default, rename = "type")]
     pub kind: String,
     /// The volume's key in the model, or a path.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// Where in the container.
+    #[serde(default)]
+    pub target: String,
+    /// Everything else.
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
 }
 
 impl Model {
@@ -119,6 +125,12 @@ impl Service {
     /// Whether the service sets a key that is none of the fields here.
     pub fn has(&self, key: &str) -> bool {
         self.other.get(key).is_some_and(|value| !value.is_null())
+    }
+
+    /// The arguments of its command, if it sets one.
+    pub fn command(&self) -> Vec<&str> {
+        let words = self.other.get("command").and_then(Value::as_array);
+        words.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// The service whose network this one shares.

@@ -6,6 +6,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::{document, knows_host, only_of, reset};
 use crate::compose::model::{Model, Service};
+use crate::compose::{consumers, declared};
 use crate::connection::CONTAINER_HOST;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,9 @@ pub const ENDPOINT: &str = "lakebase.endpoint";
 const CONNECT: &str = "lakebase.connect";
 /// The gateway's program in its image.
 pub const PROGRAM: &str = "/lakebase-gateway";
+/// The gateway keeps an answer about its health back for so many seconds while it is the one that it gave last. So it is
+/// seen to be healthy at once, which engines before 25 (`start_interval`) can't otherwise, and is seldom asked after that.
+const HOLD: &str = "20";
 /// What makes the local database a database, and would break the gateway.
 const OF_THE_DATABASE: [&str; 14] = [
     "build",
@@ -126,18 +130,21 @@ pub fn fits(model: &Model, database: &str) -> Result<()> {
     }
 }
 
-/// The text of the override file. `quick_checks` says that the engine knows `healthcheck.start_interval`
-/// (Engine 25 and later; older ones refuse the container).
+/// The text of the override file.
 ///
 /// # Errors
 /// Those of [`fits`].
-pub fn text(model: &Model, database: &str, seat: &Seat, quick_checks: bool) -> Result<String> {
+pub fn text(model: &Model, database: &str, seat: &Seat) -> Result<String> {
     fits(model, database)?;
     let mut services = Mapping::new();
     let original = &model.services[database];
-    services.insert(database.into(), Value::Mapping(gateway(original, seat, quick_checks)));
+    services.insert(database.into(), Value::Mapping(gateway(original, seat)));
+    let owner = consumers::network_owner(model, database);
     for (name, service) in model.services.iter().filter(|(name, _)| *name != database) {
-        let change = beside(name, service, model, database, seat);
+        let mut change = beside(name, service, model, database, seat);
+        if name == owner {
+            change.extend(host_entry(service, seat));
+        }
         if !change.is_empty() {
             services.insert(name.as_str().into(), Value::Mapping(change));
         }
@@ -147,7 +154,7 @@ pub fn text(model: &Model, database: &str, seat: &Seat, quick_checks: bool) -> R
 }
 
 /// The database's own service.
-fn gateway(original: &Service, seat: &Seat, quick_checks: bool) -> Mapping {
+fn gateway(original: &Service, seat: &Seat) -> Mapping {
     let mut service = Mapping::new();
     let mut set = |key: &str, value: Value| service.insert(key.into(), value);
     set("image", literal(&seat.image));
@@ -159,29 +166,36 @@ fn gateway(original: &Service, seat: &Seat, quick_checks: bool) -> Mapping {
         set(key, reset());
     }
     if !original.volumes.is_empty() {
-        set("volumes", reset());
+        let kept: Vec<Value> =
+            declared::files(original).filter_map(|mount| serde_yaml::to_value(mount).ok()).collect();
+        set("volumes", if kept.is_empty() { reset() } else { tagged("override", Value::Sequence(kept)) });
     }
     if !original.volumes_from.is_empty() {
         set("volumes_from", reset());
     }
     let mut check = Mapping::new();
-    check.insert("test".into(), program(&["CMD", PROGRAM, "healthy"]));
-    let times: &[(&str, &str)] = if quick_checks {
-        &[("interval", "15s"), ("start_interval", "200ms"), ("start_period", "60s")]
-    } else {
-        &[("interval", "1s"), ("start_period", "60s")]
-    };
-    for (key, value) in [("timeout", "5s")].iter().chain(times) {
-        check.insert((*key).into(), (*value).into());
+    check.insert("test".into(), program(&["CMD", PROGRAM, "healthy", HOLD]));
+    for (key, value) in [("interval", "100ms"), ("timeout", "30s"), ("start_period", "60s")] {
+        check.insert(key.into(), value.into());
     }
     set("healthcheck", tagged("override", Value::Mapping(check)));
-    set("environment", Value::Mapping(seat.environment()));
+    let mut environment = seat.environment();
+    if let Some(port) = declared::port(original) {
+        environment.insert("PGPORT".into(), port.to_string().into());
+    }
+    set("environment", Value::Mapping(environment));
     set("labels", Value::Mapping(seat.labels()));
-    if seat.upstream.starts_with(&format!("{CONTAINER_HOST}:")) && !knows_host(original) {
-        let entry = format!("{CONTAINER_HOST}:host-gateway");
-        set("extra_hosts", Value::Sequence(vec![entry.into()]));
+    if original.network_mode.as_deref().is_none_or(|mode| mode == "host") {
+        service.extend(host_entry(original, seat));
     }
     service
+}
+
+/// What lets the owner of the gateway's network find an endpoint on the machine that runs the containers.
+fn host_entry(owner: &Service, seat: &Seat) -> Option<(Value, Value)> {
+    let entry = format!("{CONTAINER_HOST}:host-gateway");
+    let wanted = seat.upstream.starts_with(&format!("{CONTAINER_HOST}:")) && !knows_host(owner);
+    wanted.then(|| ("extra_hosts".into(), Value::Sequence(vec![entry.into()])))
 }
 
 /// Another service: restarted when the gateway is replaced, and told the branch where it asks for it.
@@ -212,8 +226,11 @@ fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &S
         );
     }
     let mut environment = Mapping::new();
-    if service.environment.get(env_vars::DATABASE_URL).is_some_and(|value| !is_usable(value.as_ref()))
-        && let Some(url) = local_url(model, database)
+    if service
+        .environment
+        .get(env_vars::DATABASE_URL)
+        .is_some_and(|value| !declared::is_usable(value.as_ref()))
+        && let Some(url) = declared::url(model, database)
     {
         environment.insert(env_vars::DATABASE_URL.into(), literal(&url));
     }
@@ -227,33 +244,6 @@ fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &S
         change.insert("environment".into(), Value::Mapping(environment));
     }
     change
-}
-
-fn is_usable(value: Option<&serde_json::Value>) -> bool {
-    value.and_then(|value| value.as_str()).is_some_and(|text| !text.trim().is_empty())
-}
-
-/// The URL of the seat with the credentials that the local service declares; `None` where it reads them
-/// from a file, which only its container can.
-fn local_url(model: &Model, database: &str) -> Option<String> {
-    let service = model.services.get(database)?;
-    let declared =
-        |name: &str| service.environment.get(name)?.as_ref()?.as_str().filter(|text| !text.is_empty());
-    if ["POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE", "POSTGRES_DB_FILE"]
-        .iter()
-        .any(|name| declared(name).is_some())
-    {
-        return None;
-    }
-    let user = declared("POSTGRES_USER").unwrap_or("postgres");
-    let login = match declared("POSTGRES_PASSWORD") {
-        Some(password) => {
-            format!("{}:{}", crate::connection::escape(user), crate::connection::escape(password))
-        }
-        None => crate::connection::escape(user),
-    };
-    let name = crate::connection::escape(declared("POSTGRES_DB").unwrap_or(user));
-    Some(format!("postgresql://{login}@{database}:5432/{name}"))
 }
 
 /// A text that Compose takes as it is: it would read `$` as the start of a variable.
@@ -288,7 +278,7 @@ mod tests {
     fn overlay(services: &serde_json::Value) -> Value {
         let model =
             Model::parse(json!({"name": "shop", "services": services}).to_string().as_bytes()).unwrap();
-        serde_yaml::from_str(&text(&model, "db", &seat(), false).unwrap()).unwrap()
+        serde_yaml::from_str(&text(&model, "db", &seat()).unwrap()).unwrap()
     }
 
     #[test]
@@ -363,9 +353,33 @@ mod tests {
     }
 
     #[test]
+    fn a_mounted_password_stays_and_the_data_goes() {
+        let overlay = overlay(&json!({"db": {
+            "environment": {"POSTGRES_PASSWORD_FILE": "/run/login/password"},
+            "volumes": [
+                {"type": "volume", "source": "pg", "target": "/var/lib/postgresql/data"},
+                {"type": "bind", "source": "/here/login", "target": "/run/login", "read_only": true, "bind": {"create_host_path": true}},
+                {"type": "bind", "source": "/here/seed", "target": "/docker-entrypoint-initdb.d"},
+            ],
+        }}));
+        let Value::Tagged(volumes) = &overlay["services"]["db"]["volumes"] else { panic!("{overlay:?}") };
+        let kept = volumes.value.as_sequence().unwrap();
+        assert_eq!((volumes.tag.to_string().as_str(), kept.len()), ("!override", 1));
+        assert_eq!((&kept[0]["source"], &kept[0]["read_only"]), (&"/here/login".into(), &true.into()));
+        assert_eq!(kept[0]["type"], "bind");
+    }
+
+    #[test]
+    fn the_host_is_known_to_the_owner_of_the_network() {
+        let overlay = overlay(&json!({"db": {"network_mode": "service:vpn"}, "vpn": {"image": "vpn"}}));
+        assert!(overlay["services"]["db"].get("extra_hosts").is_none());
+        assert_eq!(overlay["services"]["vpn"]["extra_hosts"][0], "host.docker.internal:host-gateway");
+    }
+
+    #[test]
     fn a_seat_is_read_back_as_it_was_written() {
         let model = Model::parse(br#"{"name":"shop","services":{"db":{"image":"postgres"}}}"#).unwrap();
-        let written = text(&model, "db", &seat(), true).unwrap();
+        let written = text(&model, "db", &seat()).unwrap();
         assert_eq!(Seat::read(&written, "db"), Some(seat()));
         assert_eq!(Seat::read(&written, "other"), None);
         assert_eq!(Seat::read("nonsense: [", "db"), None);
