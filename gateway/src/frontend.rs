@@ -106,8 +106,9 @@ pub struct Login {
 
 /// What a connection turned out to be.
 pub enum Greeting {
-    /// A cancel request with its opaque key; nothing else follows on this connection.
-    Cancel(Vec<u8>),
+    /// A cancel request with its opaque key. Nothing else follows on this connection, which is closed once the server has
+    /// acted: a client that sees it end takes its next query to be safe.
+    Cancel(Stream, Vec<u8>),
     /// A session with its start-up message.
     Session(Stream, Startup),
 }
@@ -152,7 +153,7 @@ pub async fn greet(
                 return encrypted(stream, tls).await;
             }
             StartupPacket::GssEncRequest => stream.write_all(b"N").await?,
-            StartupPacket::Cancel { key } => return Ok(Greeting::Cancel(key)),
+            StartupPacket::Cancel { key } => return Ok(Greeting::Cancel(Stream::Tcp(stream), key)),
             StartupPacket::Startup(startup) if encryption == Encryption::Optional => {
                 return session(Stream::Tcp(stream), startup).await;
             }
@@ -172,7 +173,7 @@ async fn encrypted(stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting, Gre
     let stream = tls.accept(stream).await?;
     let mut stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
     match read_or_explain(&mut stream).await? {
-        StartupPacket::Cancel { key } => Ok(Greeting::Cancel(key)),
+        StartupPacket::Cancel { key } => Ok(Greeting::Cancel(stream, key)),
         StartupPacket::Startup(startup) => session(stream, startup).await,
         StartupPacket::SslRequest | StartupPacket::GssEncRequest => {
             let refusal = Refusal::new(PROTOCOL_VIOLATION, "the connection is encrypted already");

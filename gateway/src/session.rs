@@ -148,7 +148,7 @@ async fn start<A: Authenticator>(
     let policy = authenticator.policy();
     let start = async {
         match frontend::greet(stream, tls, policy.encryption).await? {
-            Greeting::Cancel(key) => Ok::<_, GreetingError>(Err(key)),
+            Greeting::Cancel(stream, key) => Ok::<_, GreetingError>(Err((stream, key))),
             Greeting::Session(mut stream, startup) => {
                 let login = frontend::login(&mut stream, &startup, &policy.method).await?;
                 Ok(Ok((stream, login)))
@@ -162,7 +162,7 @@ async fn start<A: Authenticator>(
             return Err(Outcome::HungUp);
         }
         Ok(Err(GreetingError::Message(error))) => return Err(Outcome::Failed(describe(&error))),
-        Ok(Ok(Err(key))) => return Err(cancel(authenticator, &key, options).await),
+        Ok(Ok(Err((_until_done, key)))) => return Err(cancel(authenticator, &key, options).await),
         Ok(Ok(Ok(session))) => session,
     };
     let opened = tokio::select! {

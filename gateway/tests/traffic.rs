@@ -66,6 +66,25 @@ fn a_cancel_request_reaches_the_query_it_is_for() {
     }
 }
 
+#[test]
+fn a_cancel_request_ends_when_the_server_has_acted_on_it_not_before() {
+    // given a server that does not look at new connections for now
+    let branch = Branch::start();
+    let (seat, _feed) = Seat::fed(&branch);
+    kill(branch.pid(), Signal::SIGSTOP).unwrap();
+    // when a client asks it to cancel (the key is nobody's)
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", seat.port)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    client.write_all(&[0, 0, 0, 16, 0x04, 0xd2, 0x16, 0x2e, 0, 0, 0, 1, 0, 0, 0, 1]).unwrap();
+    // then it is kept waiting: libpq, asyncpg and others send their next query as soon as this connection ends
+    let early = client.read(&mut [0]);
+    assert!(early.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{early:?}");
+    // and let go when the server is done
+    kill(branch.pid(), Signal::SIGCONT).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notifications_and_pipelines_pass() {
     let branch = Branch::start();

@@ -111,10 +111,18 @@ impl Branch {
         });
     }
 
+    /// The process that takes connections.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.postgres.as_ref().unwrap().id()).unwrap())
+    }
+
     /// Ends it and all its sessions at once.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.postgres.take() {
-            let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT);
+            let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+            let _ = kill(pid, Signal::SIGINT);
+            // A test may have ended while it was stopped.
+            let _ = kill(pid, Signal::SIGCONT);
             let _ = child.wait();
         }
     }
