@@ -162,7 +162,12 @@ async fn start<A: Authenticator>(
             return Err(Outcome::HungUp);
         }
         Ok(Err(GreetingError::Message(error))) => return Err(Outcome::Failed(describe(&error))),
-        Ok(Ok(Err((_until_done, key)))) => return Err(cancel(authenticator, &key, options).await),
+        Ok(Ok(Err((mut client, key)))) => {
+            let outcome = cancel(authenticator, &key, options).await;
+            // With TLS's own goodbye: libpq reports a cancel without it as failed.
+            let _ = client.shutdown().await;
+            return Err(outcome);
+        }
         Ok(Ok(Ok(session))) => session,
     };
     let opened = tokio::select! {
