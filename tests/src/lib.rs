@@ -4,6 +4,7 @@
 mod http;
 mod output;
 mod project;
+pub mod tools;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,43 +1,19 @@
 //! The official Python client (`databricks-sdk`) against the embedded Lakebase: every call it has for projects, branches,
 //! endpoints, databases, roles, credentials and operations, and a login with psycopg.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use e2e::{Lab, Ran};
+use e2e::{Lab, Ran, tools};
 
 /// What the script needs, pinned: the client is the specification that the embedded server is held against. Later clients
 /// (0.157 to 0.162) want a certifi newer than the one that the package index had when this was written.
 const REQUIREMENTS: &str = "databricks-sdk==0.156.0\npsycopg[binary]==3.3.9\n";
 
-/// A Python environment with [`REQUIREMENTS`], made once and kept outside of the clone: below `LAKEBASE_CACHE`, or in the
-/// user's cache folder.
-fn python(lab: &Lab) -> PathBuf {
-    let cache = match std::env::var_os("LAKEBASE_CACHE") {
-        Some(folder) => PathBuf::from(folder),
-        None => std::env::home_dir().expect("a home folder").join(".cache/lakebase"),
-    };
-    let folder = cache.join("official-client");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == REQUIREMENTS) {
-        return python;
-    }
-    // One that is not whole has no stamp and is made anew.
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&cache).expect("a cache folder");
-    Ran::of(lab.command("python3", ["-m", "venv"]).arg(&folder)).ok();
-    let wanted = REQUIREMENTS.lines();
-    Ran::of(lab.command(python.to_str().expect("a path"), ["-m", "pip", "install", "--quiet"]).args(wanted))
-        .ok();
-    fs::write(&stamp, REQUIREMENTS).expect("a stamp");
-    python
-}
-
 #[test]
 fn the_official_client_creates_a_branch_and_psycopg_reads_a_row_from_it() {
     // given a running embedded Lakebase, and the client with nothing but host and token
     let lab = Lab::with_embedded();
-    let python = python(&lab);
+    let python = tools::python(&lab, "official-client", REQUIREMENTS);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official_client/every_call.py");
     let mut command = lab.command(python.to_str().expect("a path"), [script]);
     let env = lab.run("cargo-lakebase", ["embedded", "env"]).ok().stdout;

@@ -1,0 +1,78 @@
+//! What tests bring from package registries: made once, and kept outside of the clone, below `LAKEBASE_CACHE` or in the
+//! user's cache folder.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::{Lab, Ran};
+
+/// The Python of a virtual environment with these requirements, one a line.
+pub fn python(lab: &Lab, name: &str, requirements: &str) -> PathBuf {
+    let folder = kept(name, requirements, |folder| {
+        Ran::of(lab.command("python3", ["-m", "venv"]).arg(folder)).ok();
+        let python = folder.join("bin/python");
+        let mut pip = lab.command(text(&python), ["-m", "pip", "install", "--quiet"]);
+        Ran::of(pip.args(requirements.lines())).ok();
+    });
+    folder.join("bin/python")
+}
+
+/// The `node_modules` folder of these packages (`name@version`, one a line).
+pub fn node_modules(lab: &Lab, name: &str, packages: &str) -> PathBuf {
+    let folder = kept(name, packages, |folder| {
+        fs::create_dir_all(folder).expect("a folder for node's modules");
+        let options =
+            ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        Ran::of(lab.command("npm", options).arg(folder).args(packages.lines())).ok();
+    });
+    folder.join("node_modules")
+}
+
+/// The unpacked source of a Python package, `name==version`, which carries its own tests.
+pub fn python_source(lab: &Lab, python: &Path, package: &str) -> PathBuf {
+    let name = package.split("==").next().expect("a name");
+    let folder = kept(&format!("{name}-source"), package, |folder| {
+        fs::create_dir_all(folder).expect("a folder for a source");
+        let options =
+            ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name, package, "--dest"];
+        Ran::of(lab.command(text(python), options).arg(folder)).ok();
+        let archive = only(folder);
+        lab.run("tar", ["-xzf", text(&archive), "-C", text(folder)]).ok();
+        fs::remove_file(archive).expect("the archive");
+    });
+    let folders = fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    folders.into_iter().find(|path| path.is_dir()).expect("an unpacked source")
+}
+
+/// The one file of a folder.
+fn only(folder: &Path) -> PathBuf {
+    let mut paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let path = paths.next().expect("a file");
+    assert!(paths.next().is_none(), "{} holds more than one file", folder.display());
+    path
+}
+
+/// The folder `name` of the cache, made by `make` where it is not of this `stamp`. One that is not whole has no stamp.
+fn kept(name: &str, stamp: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let cache = match std::env::var_os("LAKEBASE_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => std::env::home_dir().expect("a home folder").join(".cache/lakebase"),
+    };
+    fs::create_dir_all(&cache).expect("a cache folder");
+    let (folder, written) = (cache.join(name), cache.join(format!("{name}.stamp")));
+    // Held to the end of this function: of two tests that need it at once, one makes it.
+    let lock = File::create(cache.join(format!("{name}.lock"))).expect("a lock");
+    lock.lock().expect("the lock");
+    if fs::read_to_string(&written).is_ok_and(|text| text == stamp) && folder.is_dir() {
+        return folder;
+    }
+    let _ = fs::remove_file(&written);
+    let _ = fs::remove_dir_all(&folder);
+    make(&folder);
+    fs::write(&written, stamp).expect("a stamp");
+    folder
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of plain text")
+}
