@@ -13,7 +13,7 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), python debootstrap.
+Parts: docker engine compose postgres psql cc git (the default), pgbench python node debootstrap.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -87,9 +87,12 @@ has_postgres() {
   return 1
 }
 has_psql() { has psql; }
+has_pgbench() { has pgbench && pgbench --version >/dev/null 2>&1; }
 has_cc() { has cc; }
 has_git() { has git; }
 has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+# 16 and later: what the pinned packages of tests/tests/drivers want.
+has_node() { has npm && has node && version_at_least "$(node --version | tr -d v)" 16; }
 has_debootstrap() { has debootstrap; }
 
 # Homebrew keeps the folder of these programs off PATH.
@@ -116,9 +119,11 @@ advice() {
         echo "psql: Debian, Ubuntu: apt install postgresql-client; Fedora: dnf install postgresql; macOS: brew install libpq, and its bin folder on PATH"
       fi
       ;;
+    pgbench) echo "pgbench on PATH: Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-contrib; macOS: brew install postgresql@17, and its bin folder on PATH" ;;
     cc) echo "a C compiler: Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install" ;;
     git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
+    node) echo "Node.js 16 or later with npm: Debian, Ubuntu: apt install nodejs npm; Fedora: dnf install nodejs-npm; macOS: brew install node" ;;
     debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
     *) die "no part is called \`$1\`; see tests/machine.sh --help" ;;
   esac
@@ -253,9 +258,11 @@ install_postgres() (
 )
 
 install_psql() { apt_install postgresql-client; }
+install_pgbench() { install_postgres; }
 install_cc() { apt_install gcc libc6-dev; }
 install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }
+install_node() { apt_install nodejs npm; }
 install_debootstrap() { apt_install debootstrap; }
 
 machine_install() {

@@ -6,27 +6,31 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 help() {
   cat <<'HELP'
-Usage: tests/run.sh [--help] [NAME]
+Usage: tests/run.sh [--help] [--full] [NAME]
 
   NAME     only the tests whose name contains this, without the checks of form
+  --full   also the tests that take many minutes
 
 What the machine lacks is installed from the system's packages (Debian and Ubuntu).
 CARGO_TARGET_DIR keeps what is built outside of the clone; with CI set it goes into LAKEBASE_CACHE.
 HELP
 }
 
-only=''
-case ${1:-} in
-  -h | --help) help && exit ;;
-  -*) help >&2 && exit 64 ;;
-  *) only=${1:-} ;;
-esac
+only='' full=''
+for word in "$@"; do
+  case $word in
+    -h | --help) help && exit ;;
+    --full) full=1 ;;
+    -*) help >&2 && exit 64 ;;
+    *) only=$word ;;
+  esac
+done
 
 # shellcheck source=tests/machine.sh
 source tests/machine.sh
 export LAKEBASE_CACHE
 has cargo || die "cargo is missing: install Rust with rustup (rustup.rs)"
-machine_install docker engine compose postgres psql cc git python
+machine_install docker engine compose postgres psql pgbench cc git python node
 machine_start
 # A clone of CI is thrown away; what it built serves the next one, but must not fill the disk. Nothing there is compiled
 # often enough for cargo's incremental files to pay.
@@ -58,7 +62,9 @@ logged gateway/image.sh --into "$LAKEBASE_GATEWAY_DIR"
 
 step "Tests"
 status=0
-cargo test --workspace --no-fail-fast --quiet -- ${only:+"$only"} 2>&1 | tee "$results" || status=1
+# A test that takes many minutes is `#[ignore]`d, with this option's name as its reason.
+[[ -z $full ]] || export LAKEBASE_TEST_FULL=1
+cargo test --workspace --no-fail-fast --quiet -- ${full:+--include-ignored} ${only:+"$only"} 2>&1 | tee "$results" || status=1
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$results")
 for script in tests/*_test.sh; do
   [[ $script == *"$only"* ]] || continue

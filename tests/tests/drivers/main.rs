@@ -1,12 +1,12 @@
 //! The programs and drivers that developers use, at a seat that the gateway has taken: each does through it what it does
 //! at a database. `programs` are PostgreSQL's own, `rust_drivers` those of Rust, the scripts those of Python and
-//! Node; `suites` runs drivers' own tests, directly and through the gateway, on servers of `plain`.
+//! Node; `drivers_own_tests` runs what their authors ship, directly and through the gateway, on servers of `plain`.
 
+mod drivers_own_tests;
 mod plain;
 mod programs;
 mod rust_drivers;
 mod seat;
-mod suites;
 
 use std::path::Path;
 use std::process::Command;
