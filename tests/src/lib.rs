@@ -3,8 +3,10 @@
 
 mod http;
 mod output;
+mod process;
 mod project;
 pub mod tools;
+mod seat;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,7 +16,9 @@ use std::process::Command;
 
 pub use http::{Answer, request};
 pub use output::Ran;
-pub use project::Project;
+pub use process::Frozen;
+pub use project::{Project, wait_for};
+pub use seat::Seat;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -124,14 +128,22 @@ impl Lab {
         line.split_once('=').unwrap().1.trim_matches(['\'', '"']).to_owned()
     }
 
-    /// One call of the embedded Lakebase's API, which must succeed; `path` stands behind `/api/2.0/postgres/`.
-    pub fn api(&self, method: &str, path: &str, body: &serde_json::Value) {
+    /// Where the embedded Lakebase's API is.
+    pub fn host(&self) -> String {
         let printed = self.run("cargo-lakebase", ["embedded", "env"]).ok().stdout;
         let host = printed.split(['\'', '\n']).find(|word| word.starts_with("http://")).unwrap();
-        let port = host.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
-        let token = self.token();
-        let answer =
-            http::request_with(port, method, &format!("/api/2.0/postgres/{path}"), Some(&token), Some(body));
+        host.trim_end_matches('/').to_owned()
+    }
+
+    /// One call of the embedded Lakebase's API, which must succeed; `path` stands behind `/api/2.0/postgres/`.
+    pub fn api(&self, method: &str, path: &str, body: &serde_json::Value) {
+        self.call(method, &format!("/api/2.0/postgres/{path}"), body);
+    }
+
+    /// The same for a whole path.
+    pub fn call(&self, method: &str, path: &str, body: &serde_json::Value) {
+        let port = self.host().rsplit(':').next().unwrap().parse().unwrap();
+        let answer = http::request_with(port, method, path, Some(&self.token()), Some(body));
         let answer = answer.expect("the embedded Lakebase answers");
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
     }

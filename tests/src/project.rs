@@ -163,7 +163,7 @@ impl Drop for Project<'_> {
 
 /// Looks until there is something to see, for two minutes at most.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(seen) = look() {

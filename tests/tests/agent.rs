@@ -1,0 +1,205 @@
+//! The agent that feeds logins to gateways: killed, replaced, told that a branch is gone, cut off, crowded.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use e2e::{Lab, Ran, Seat, wait_for};
+use serde_json::json;
+
+/// Logins of a few seconds, so that a gateway needs its agent all the time.
+fn lab() -> Lab {
+    Lab::with_embedded_set(&[("LAKEBASE_EMBEDDED_TOKEN_TTL", "3")])
+}
+
+/// Waits until the seat refuses a new session, which must be for this reason, and again at once.
+#[track_caller]
+fn refused(seat: &Seat<'_>, reason: &str) {
+    let refused = wait_for(&format!("a refusal: {reason}"), || {
+        Some(seat.session()).filter(|ran| ran.code != Some(0) && ran.stderr.contains(reason))
+    });
+    assert!(refused.stderr.contains("run `docker compose lakebase up`"), "{refused:#?}");
+}
+
+#[test]
+fn a_new_agent_goes_on_with_every_project_that_needs_no_secret_of_the_one_before() {
+    // Given three projects: two whose credential can be found again, one whose token was in the environment of `up`.
+    let lab = lab();
+    let (one, two) = (Seat::up(&lab, "one"), Seat::up(&lab, "two"));
+    let three = Seat::new(&lab, "three", "");
+    three.project.cargo("init --profile embedded").ok();
+    // (The embedded Lakebase's certificate is known to its own profile only.)
+    let ca = serde_json::to_string(&fs::read_to_string(lab.path("embedded/tls.crt")).unwrap()).unwrap();
+    let compose = three.project.read("compose.yaml");
+    three.project.write("compose.yaml", &compose.replace("local}", &format!("local, LAKEBASE_CA: {ca}}}")));
+    let config = three.project.read("lakebase.config");
+    three.project.write("lakebase.config", &config.replace("LAKEBASE_PROFILE=embedded\n", ""));
+    let with_token = |line: &str| {
+        let words = ["compose", "lakebase"].into_iter().chain(line.split(' '));
+        let mut command = three.project.command("docker", words);
+        command.env("DATABRICKS_HOST", lab.host()).env("DATABRICKS_TOKEN", lab.token());
+        Ran::of(&mut command).ok()
+    };
+    with_token("up -d --wait");
+    [&one, &two, &three].iter().for_each(|seat| seat.enter());
+
+    // Then what the agent keeps is the user's alone, and holds no secret.
+    let folder = lab.path("home/.local/state/lakebase/agent");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        assert!(!text.contains(&lab.token()) && !text.contains("eyJ"), "{}", path.display());
+    }
+    let kept = folder.join("projects.json");
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let names = fs::read_to_string(&kept).unwrap();
+    assert!([&one, &two, &three].iter().all(|seat| names.contains(&seat.project.compose_name)), "{names}");
+
+    // When the agent is killed and one project comes up, then the other that can go on does.
+    lab.kill_agent("-9");
+    one.project.lakebase("up -d").ok();
+    refused(&three, "the workspace token of this project ended with the agent that had it");
+    two.enter();
+    one.enter();
+    // And the third is back after its own `up`, and no container was touched by any of this.
+    let before = three.project.containers();
+    with_token("up -d --wait");
+    three.enter();
+    assert_eq!(three.project.containers(), before);
+}
+
+#[test]
+fn what_brings_a_gateway_back_brings_its_logins_back() {
+    let lab = lab();
+    let seat = Seat::up(&lab, "shop");
+    for (away, back) in [("stop", "start"), ("ps", "restart"), ("pause", "unpause")] {
+        // Given a gateway without an agent.
+        seat.project.lakebase(away).ok();
+        lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
+        // When it comes back without `up`, then there is an agent again.
+        seat.project.lakebase(back).ok();
+        seat.enter();
+        assert!(lab.agent().is_some(), "{back}");
+    }
+    // A credential that can't be had is no reason not to start.
+    seat.project.lakebase("stop").ok();
+    lab.run("cargo-lakebase", ["embedded", "stop"]).ok();
+    let started = seat.project.lakebase("start").ok();
+    assert!(started.stderr.contains("the gateway gets no logins"), "{started:#?}");
+}
+
+#[test]
+fn a_branch_that_is_gone_is_said_once_and_for_all() {
+    // Given a gateway whose login is good for an hour.
+    let lab = Lab::with_embedded();
+    let seat = Seat::up(&lab, "shop");
+    seat.enter();
+    let branch = seat.project.branch_id();
+
+    // When the branch is deleted elsewhere, then a client hears it well before it would give up.
+    lab.api("DELETE", &format!("projects/shop/branches/{branch}?purge=true"), &json!({}));
+    let gone = format!("the branch `{branch}` does not exist any more");
+    refused(&seat, &gone);
+
+    // And the agent, which nobody needs now, ends; the gateway keeps the words, and asks nobody.
+    wait_for("the agent to end", || lab.agent().is_none().then_some(()));
+    assert!(!lab.path("home/.local/state/lakebase/agent/agent.sock").exists());
+    refused(&seat, &gone);
+
+    // When `up` makes the branch anew, then it answers.
+    seat.project.lakebase("up -d --wait").ok();
+    seat.enter();
+}
+
+#[test]
+fn an_api_that_is_away_is_said_and_when_it_is_back_nobody_waits() {
+    // Given an API that is away: its server is frozen, so that it takes connections and answers none.
+    let lab = lab();
+    let seat = Seat::up(&lab, "shop");
+    let server = lab.embedded_pid();
+    let frozen = e2e::Frozen::new(&server);
+    // Then a client hears why in the time that it waits.
+    refused(&seat, "getting a login for the branch took more than 15 s");
+    // And with the API back the next one gets in.
+    drop(frozen);
+    wait_for("the API to be back", || (seat.session().code == Some(0)).then_some(()));
+    // When it is stopped altogether, then the words say what to run.
+    lab.run("cargo-lakebase", ["embedded", "stop"]).ok();
+    refused(&seat, "the embedded Lakebase is not running");
+    // And when it is started, on another port, clients get in without any `up`.
+    Ran::of(
+        &mut lab.command("cargo-lakebase", ["embedded", "start", "--port", &e2e::free_port().to_string()]),
+    )
+    .ok();
+    wait_for("logins from another port", || (seat.session().code == Some(0)).then_some(()));
+}
+
+#[test]
+fn a_docker_that_hangs_keeps_no_other_project_waiting() {
+    // Given a project whose `docker` says nothing once it is told to hang.
+    let lab = lab();
+    let (slow, quick) = (Seat::new(&lab, "slow", "LAKEBASE_PROFILE=embedded\n"), Seat::up(&lab, "quick"));
+    let folder = lab.path("slow-docker");
+    fs::create_dir(&folder).unwrap();
+    let (docker, hang) = (folder.join("docker"), folder.join("hang"));
+    let real = lab.run("sh", ["-c", "command -v docker"]).ok().stdout;
+    let script = format!(
+        "#!/bin/sh\nwhile [ -e '{}' ]; do sleep 0.1; done\nexec {} \"$@\"\n",
+        hang.display(),
+        real.trim()
+    );
+    fs::write(&docker, script).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    slow.project.cargo("init").ok();
+    let mut up = slow.project.command("docker", ["compose", "lakebase", "up", "-d", "--wait"]);
+    let path = up.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
+    let path = [folder.as_os_str().to_owned(), path].join(std::ffi::OsStr::new(":"));
+    Ran::of(up.env("PATH", path)).ok();
+    slow.enter();
+
+    // When it hangs and its gateway has to be found anew.
+    fs::write(&hang, "").unwrap();
+    slow.project.compose("restart").ok();
+    let mut waiting = slow.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+
+    // Then the other project's clients notice nothing, over several logins.
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(8) {
+        quick.enter();
+    }
+    fs::remove_file(&hang).unwrap();
+    wait_for("the slow one", || (slow.session().code == Some(0)).then_some(()));
+    let _ = waiting.wait();
+}
+
+#[test]
+fn many_starts_at_once_and_a_disk_without_room_make_one_agent() {
+    // Given no agent, a socket that nobody listens on, and a place where no log and no memory can be written.
+    let lab = lab();
+    let seats = ["one", "two", "three"].map(|name| Seat::up(&lab, name));
+    lab.kill_agent("-9");
+    let folder = lab.path("home/.local/state/lakebase/agent");
+    assert!(folder.join("agent.sock").exists());
+    for name in ["agent.log", "projects.json"] {
+        let _ = fs::remove_file(folder.join(name));
+        fs::create_dir(folder.join(name)).unwrap();
+    }
+    // When all come up at the same time, then each is served.
+    let up = |seat: &Seat<'_>| {
+        let mut command = seat.project.command("docker", ["compose", "lakebase", "up", "-d"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let starting: Vec<_> = seats.iter().map(up).collect();
+    for start in starting {
+        let output = start.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Over the life of several logins, by the one agent that the lock names.
+    let agent = lab.agent().expect("an agent");
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(8) {
+        seats.iter().for_each(Seat::enter);
+    }
+    assert_eq!(lab.agent(), Some(agent));
+}
