@@ -13,8 +13,7 @@ mod serve;
 
 use std::path::{Path, PathBuf};
 
-use lakebase::auth::{Auth, Way};
-use lakebase::config::Settings;
+use lakebase::auth::Way;
 use lakebase::env_vars::Env;
 use lakebase::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,9 @@ pub use serve::serve;
 
 /// What stands between two programs that understand each other.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where `ssh` finds its keys, for an engine that is reached by it: another in each of the user's sessions.
+pub const SSH_AGENT: &str = "SSH_AUTH_SOCK";
 
 /// A project whose gateway wants logins. It may be written down: it holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,16 +63,8 @@ pub struct Docker {
 }
 
 impl Registration {
-    /// A project's wish, with the credential that this call found.
-    pub fn new(
-        docker: Docker,
-        name: &str,
-        endpoint: &str,
-        auth: &Auth,
-        settings: &Settings,
-        env: &Env,
-    ) -> Self {
-        let (way, token) = Way::of(auth, settings, env, &lakebase_embedded::VARIABLES);
+    /// A project's wish, with the way to its credential and the secret that the way needs.
+    pub fn new(docker: Docker, name: &str, endpoint: &str, (way, token): (Way, Option<Secret>)) -> Self {
         Self {
             version: VERSION.to_owned(),
             project: Project { docker, name: name.to_owned(), endpoint: endpoint.to_owned(), way },
@@ -87,7 +81,8 @@ impl Registration {
 impl Project {
     /// Two registrations of one project on one engine have the same.
     fn key(&self) -> String {
-        format!("{:?} {}", self.docker, self.name)
+        let engine: Vec<_> = self.docker.variables.iter().filter(|(name, _)| name != SSH_AGENT).collect();
+        format!("{:?} {engine:?} {}", self.docker.flags, self.name)
     }
 }
 

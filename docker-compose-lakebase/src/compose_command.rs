@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lakebase::api::Client;
-use lakebase::auth::{self, Auth};
+use lakebase::auth::{self, Auth, Way};
 use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::compose::model::Model;
@@ -11,7 +11,7 @@ use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
-use lakebase::env_vars::{self, Env};
+use lakebase::env_vars;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 
@@ -145,7 +145,7 @@ impl Prepared<'_> {
         let seat = gateway::seat(image, &session, &live);
         let overlay = overlay::seat::text(&said.model, &said.database, &seat)?;
         let changed = said.lay(real, &overlay)?;
-        changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world.env)?;
+        changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world)?;
         Err(changed.real.become_compose(changed.arguments(&call.command), &[]))
     }
 }
@@ -254,15 +254,16 @@ struct Leftover {
 
 impl Changed {
     /// Tells the agent, which is started where it does not run, about the project.
-    fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, env: &Env) -> Result<()> {
-        let docker = self.real.for_agent(env);
-        agent::register(&Registration::new(docker, &self.project, endpoint, auth, settings, env), env)
+    fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, world: &World<'_>) -> Result<()> {
+        let way = Way::of(auth, settings, world.env, &lakebase_embedded::VARIABLES, &world.cwd);
+        let docker = self.real.for_agent(world.env);
+        agent::register(&Registration::new(docker, &self.project, endpoint, way), world.env)
     }
 
     /// The same for a gateway that comes back as the last `up` left it.
     fn ensure_agent(&self, endpoint: &str, settings: &Settings, world: &World<'_>) -> Result<()> {
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
-        self.register(endpoint, &auth, settings, world.env)
+        self.register(endpoint, &auth, settings, world)
     }
 
     /// Ends what the other mode left, as gently as Compose would; its volumes stay.

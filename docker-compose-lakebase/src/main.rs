@@ -46,7 +46,7 @@ enum Own {
     /// Bring logins to the gateways of running projects (started by `up`)
     #[command(hide = true)]
     Agent {
-        /// End the agent that runs
+        /// End the agent that runs, and forget its projects
         #[arg(long)]
         stop: bool,
     },

@@ -146,13 +146,14 @@ impl Real {
 
     /// How the agent calls Docker for the same engine.
     pub fn for_agent(&self, env: &Env) -> crate::agent::Docker {
-        const CHOOSE: [&str; 6] = [
+        const CHOOSE: [&str; 7] = [
             "DOCKER_HOST",
             "DOCKER_CONTEXT",
             "DOCKER_CONFIG",
             "DOCKER_CERT_PATH",
             "DOCKER_TLS_VERIFY",
             "HOME",
+            crate::agent::SSH_AGENT,
         ];
         let chosen = |name: &&str| Some(((*name).to_owned(), env.get(name)?.to_owned()));
         crate::agent::Docker {

@@ -5,8 +5,8 @@ mod http;
 mod output;
 mod process;
 mod project;
-pub mod tools;
 mod seat;
+pub mod tools;
 
 use std::ffi::OsStr;
 use std::fs;

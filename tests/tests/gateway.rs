@@ -1,22 +1,7 @@
 //! The gateway in the seat of the database: the application keeps its host, port, user, password and URL; what answers is the branch.
 
-use std::collections::BTreeMap;
-
 use e2e::{Lab, Project, Ran};
 use serde_json::Value;
-
-/// Service -> (container id, when it was started).
-fn containers(project: &Project<'_>) -> BTreeMap<String, (String, String)> {
-    let ids = project.lakebase("ps -aq").ok().stdout;
-    let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.Id}} {{.State.StartedAt}}";
-    let words = ["inspect", "--format", format].into_iter().chain(ids.split_whitespace());
-    let inspected = project.run("docker", words).ok().stdout;
-    let line = |line: &str| {
-        let mut words = line.split(' ').map(str::to_owned);
-        Some((words.next()?, (words.next()?, words.next()?)))
-    };
-    inspected.lines().filter_map(line).collect()
-}
 
 #[test]
 fn the_seat_of_the_database_answers_from_the_branch() {
@@ -35,7 +20,7 @@ fn the_seat_of_the_database_answers_from_the_branch() {
     assert_eq!(project.production_sql("SELECT version_num FROM alembic_version"), "0002");
 
     // And nothing that can be looked at holds a login: each is a JWT with the same header.
-    let before = containers(&project);
+    let before = project.containers();
     let ids: Vec<&str> = before.values().map(|(id, _)| id.as_str()).collect();
     let mut seen = project.run("docker", [&["inspect"], ids.as_slice()].concat()).ok().stdout;
     for line in ["config", "logs"] {
@@ -51,12 +36,12 @@ fn the_seat_of_the_database_answers_from_the_branch() {
 
     // When nothing changed, then `up` touches nothing.
     project.lakebase("up -d --wait").ok();
-    assert_eq!(containers(&project), before);
+    assert_eq!(project.containers(), before);
 
     // When git switches, then the gateway alone is made anew, and the application restarted.
     project.switch("feature/x");
     project.lakebase("up -d --wait").ok();
-    let after = containers(&project);
+    let after = project.containers();
     assert_ne!(after["postgres"].0, before["postgres"].0);
     assert_eq!(after["backend"].0, before["backend"].0, "restarted, not recreated");
     assert_eq!(after["redis"], before["redis"]);
@@ -120,7 +105,7 @@ fn logins_end_and_the_agent_dies_and_no_query_fails() {
     let port = project.read("compose.yaml").rsplit(':').nth(1).unwrap().to_owned();
     project.cargo("init").ok();
     project.lakebase("up -d --wait").ok();
-    let before = containers(&project);
+    let before = project.containers();
     let query = || {
         let url = format!("postgresql://postgres:local@127.0.0.1:{port}/postgres");
         let ran = Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT 1", &url]));
@@ -143,7 +128,7 @@ fn logins_end_and_the_agent_dies_and_no_query_fails() {
     let next = std::fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.lock")).unwrap();
     assert_ne!(agent, next);
     some_lives();
-    assert_eq!(containers(&project), before);
+    assert_eq!(project.containers(), before);
 
     // When nobody brings logins any more, then a client is told what to run.
     lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();

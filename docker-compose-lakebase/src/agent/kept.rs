@@ -28,11 +28,16 @@ pub fn read(folder: &Path) -> Vec<Project> {
     projects.into_iter().filter_map(|project| serde_json::from_value(project).ok()).collect()
 }
 
+/// Removes the file.
+pub fn forget(folder: &Path) {
+    let _ = std::fs::remove_file(path(folder));
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use lakebase::auth::Auth;
+    use lakebase::auth::{Auth, Way};
     use lakebase::config::{Layer, Settings};
     use lakebase::env_vars::Env;
 
@@ -46,7 +51,7 @@ mod tests {
         let auth = Auth::resolve(&settings, &env, &|| unreachable!("no profile is `embedded`")).unwrap();
         let docker = Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new() };
         let endpoint = "projects/p/branches/b/endpoints/primary";
-        Registration::new(docker, name, endpoint, &auth, &settings, &env)
+        Registration::new(docker, name, endpoint, Way::of(&auth, &settings, &env, &[], Path::new("/")))
     }
 
     #[test]
@@ -60,6 +65,8 @@ mod tests {
         let file = path(folder.path());
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!std::fs::read_to_string(&file).unwrap().contains("hunter2"));
+        forget(folder.path());
+        assert!(!file.exists());
     }
 
     #[test]

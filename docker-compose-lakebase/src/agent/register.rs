@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 
-use super::{Registration, folder, socket};
+use super::{Registration, folder, kept, socket};
 
 /// A new agent listens within this time.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -51,11 +51,12 @@ pub fn register(registration: &Registration, env: &Env) -> Result<()> {
     }
 }
 
-/// Ends the agent, if one runs. The next `up` starts another.
+/// Ends the agent, if one runs, and forgets its projects. The next `up` starts another.
 pub fn stop(env: &Env) {
     if let Some(folder) = folder(env) {
         // What is no registration of its version ends it.
         tell(&socket(&folder), "{}");
+        kept::forget(&folder);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The way to a credential without the credential: what a background process needs to find it again.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Auth, EMBEDDED, FindEmbedded, Method};
@@ -9,13 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 /// The variables that decide which credential counts. None of them holds one.
-const DECIDING: [&str; 5] = [
-    env_vars::DATABRICKS_HOST,
-    env_vars::DATABRICKS_CONFIG_PROFILE,
-    env_vars::DATABRICKS_CONFIG_FILE,
-    env_vars::DATABRICKS_CLI_PATH,
-    env_vars::HOME,
-];
+const DECIDING: [&str; 3] =
+    [env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_CONFIG_PROFILE, env_vars::DATABRICKS_CLI_PATH];
+/// The same, those that name files and folders.
+const PLACES: [&str; 2] = [env_vars::DATABRICKS_CONFIG_FILE, env_vars::HOME];
 
 /// Where a credential came from, so that it can be had again, renewed meanwhile or not. It holds no secret and may be
 /// written down.
@@ -30,11 +29,22 @@ pub struct Way {
 }
 
 impl Way {
-    /// The way that `auth` was found by. `more` names variables that the embedded Lakebase is found by. The secret is
-    /// there where the way alone does not lead to one.
-    pub fn of(auth: &Auth, settings: &Settings, env: &Env, more: &[&str]) -> (Self, Option<Secret>) {
+    /// The way that `auth` was found by, from the folder `cwd`. `more` names variables with the places that the embedded
+    /// Lakebase is found at. The secret is there where the way alone does not lead to one.
+    pub fn of(
+        auth: &Auth,
+        settings: &Settings,
+        env: &Env,
+        more: &[&str],
+        cwd: &Path,
+    ) -> (Self, Option<Secret>) {
         let kept = |name: &&str| Some(((*name).to_owned(), env.get(name)?.to_owned()));
-        let mut variables: Vec<_> = DECIDING.iter().chain(more).filter_map(kept).collect();
+        // Whoever goes the way does so from another folder.
+        let place = |(name, value): (String, String)| (name, cwd.join(value).display().to_string());
+        let mut variables: Vec<_> = DECIDING.iter().filter_map(kept).collect();
+        variables.extend(PLACES.iter().filter_map(kept).map(place));
+        let embedded = more.iter().filter(|name| !PLACES.contains(name));
+        variables.extend(embedded.filter_map(kept).map(place));
         if let Method::Cli { program, .. } = &auth.method {
             // As it was found then: another process may search elsewhere.
             variables.retain(|(name, _)| name != env_vars::DATABRICKS_CLI_PATH);
@@ -105,7 +115,8 @@ mod tests {
         let flags: Layer = profile.map(|profile| (Key::Profile, profile.to_owned())).into_iter().collect();
         let settings = Settings::layered(flags, &Env::default(), None);
         let env: Env = env.iter().copied().collect();
-        Way::of(&Auth::resolve(&settings, &env, embedded).unwrap(), &settings, &env, &["FOLDER"])
+        let auth = Auth::resolve(&settings, &env, embedded).unwrap();
+        Way::of(&auth, &settings, &env, &["FOLDER", "HOME"], Path::new("/project"))
     }
 
     fn token(auth: Result<Auth>) -> String {
@@ -144,9 +155,11 @@ mod tests {
 
     #[test]
     fn the_embedded_lakebase_is_found_again_on_another_port() {
-        let (way, secret) = way(Some(EMBEDDED), &[("FOLDER", "/f"), ("OTHER", "x")], &running(1, "one"));
+        let env = [("FOLDER", "f"), ("HOME", "/h"), ("OTHER", "x")];
+        let (way, secret) = way(Some(EMBEDDED), &env, &running(1, "one"));
         assert!(secret.is_none() && !serde_json::to_string(&way).unwrap().contains("one"));
-        assert_eq!((way.variable("FOLDER"), way.variable("OTHER")), (Some("/f"), None));
+        assert_eq!((way.variable("FOLDER"), way.variable("HOME")), (Some("/project/f"), Some("/h")));
+        assert_eq!(way.variable("OTHER"), None);
         assert_eq!(token(way.walk(None, &running(2, "two"))), "two");
         assert_eq!(way.walk(None, &stopped).unwrap_err().kind, Kind::EmbeddedStopped);
     }
