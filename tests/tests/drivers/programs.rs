@@ -108,7 +108,7 @@ fn write_rows(path: &Path) {
             state ^= state << 17;
             write!(file, "{state:016x}").unwrap();
         }
-        writeln!(file, "\tü\\N'").unwrap();
+        writeln!(file, "\tü\\\\N'").unwrap();
     }
     file.flush().unwrap();
 }

@@ -97,7 +97,7 @@ def reflection():
 
 
 async def async_sessions():
-    here = create_async_engine("postgresql+asyncpg://", pool_size=5)
+    here = create_async_engine("postgresql+asyncpg://", pool_size=5, max_overflow=0, pool_timeout=300)
 
     async def books():
         async with AsyncSession(here) as session:
