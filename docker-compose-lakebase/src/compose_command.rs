@@ -146,6 +146,10 @@ impl Prepared<'_> {
         let overlay = overlay::seat::text(&said.model, &said.database, &seat)?;
         let changed = said.lay(real, &overlay)?;
         changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world)?;
+        let branch = session.target.path.to_string();
+        for container in leftovers.iter().filter(|it| it.without_login.as_ref() == Some(&branch)) {
+            gateway::recover(&changed.real, &container.id).await;
+        }
         Err(changed.real.become_compose(changed.arguments(&call.command), &[]))
     }
 }
@@ -248,6 +252,8 @@ struct Leftover {
     running: bool,
     /// Whether it is a gateway.
     gateway: bool,
+    /// Whether it is one that has had no login for some time, and the branch that it stands for.
+    without_login: Option<String>,
     /// Volumes of a local database that the engine named; Compose takes no such volume over to another image's container.
     nameless_volumes: Vec<String>,
 }
@@ -290,13 +296,16 @@ impl Changed {
 async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Leftover>> {
     let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
     let (project, service) = (label("project", project), label("service", database));
-    let format =
-        format!("{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label \"{}\"}}}}\t{{{{.Mounts}}}}", overlay::seat::BRANCH);
+    let format = format!(
+        "{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label \"{}\"}}}}\t{{{{.Mounts}}}}\t{{{{.Status}}}}",
+        overlay::seat::BRANCH
+    );
     let all = ["ps", "--all", "--no-trunc", "--filter", &project, "--filter", &service, "--format", &format];
     let listed = real.docker(&all).await?;
     let container = |line: &str| {
         let mut fields = line.split('\t');
         let (id, state, branch, mounts) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let status = fields.next()?;
         let gateway = !branch.is_empty();
         // The engine's own names are 64 hexadecimal digits.
         let nameless = |mount: &&str| mount.len() == 64 && mount.chars().all(|c| c.is_ascii_hexdigit());
@@ -305,6 +314,7 @@ async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Lef
             id: id.to_owned(),
             running: state != "exited" && state != "created",
             gateway,
+            without_login: (gateway && status.contains("(unhealthy)")).then(|| branch.to_owned()),
             nameless_volumes: if gateway { Vec::new() } else { mounts.collect() },
         })
     };

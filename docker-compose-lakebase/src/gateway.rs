@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lakebase::commands::session::Session;
 use lakebase::compose::overlay::seat::Seat;
@@ -12,6 +13,10 @@ use lakebase::secret::MASK;
 
 use crate::real::Real;
 
+/// A gateway that was without logins has one, and the engine knows, within this time after its agent is there.
+const RECOVER_WITHIN: Duration = Duration::from_secs(10);
+/// The pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
 /// Names the folder of the gateway's files, where it is not install.sh's.
 const FOLDER: &str = "LAKEBASE_GATEWAY_DIR";
 
@@ -59,6 +64,21 @@ async fn load(image: &str, real: &Real, env: &Env) -> Result<()> {
     }
     let folder = folder(env).unwrap_or_default().display().to_string();
     real.docker(&["build", "--quiet", "--tag", image, &folder]).await.map(drop)
+}
+
+/// Waits until a gateway that went without logins has one again: Compose gives up at once on what it finds unhealthy.
+/// One that does not recover in time is Compose's to judge.
+pub async fn recover(real: &Real, container: &str) {
+    let until = Instant::now() + RECOVER_WITHIN;
+    let unhealthy = async || {
+        let format = "{{.State.Health.Status}}";
+        real.docker(&["inspect", "--format", format, container])
+            .await
+            .is_ok_and(|said| said.trim() == "unhealthy")
+    };
+    while Instant::now() < until && unhealthy().await {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The seat for a live branch.

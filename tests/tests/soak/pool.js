@@ -7,7 +7,7 @@ const name = process.env.NAME;
 const log = fs.openSync(`/soak/${name}.log`, "a");
 const parked = new Set();
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-const write = (seconds, said) => fs.writeSync(log, `${seconds.toFixed(3)} ${said}\n`);
+const write = (seconds, said) => fs.writeSync(log, `${(Date.now() / 1000).toFixed(3)} ${seconds.toFixed(3)} ${said}\n`);
 const failure = (error) => "FAILED " + `${error.message} ${error.detail ?? ""}`.replace(/\s+/g, " ");
 
 const pool = new Pool({

@@ -47,7 +47,7 @@ def work(worker):
         except Exception as error:  # Whatever it is, it is a failed query.
             said = "FAILED " + " ".join(str(error).split())
         with lock:
-            log.write(f"{time.monotonic() - began:.3f} {said}\n")
+            log.write(f"{time.time():.3f} {time.monotonic() - began:.3f} {said}\n")
         time.sleep(0.05)
 
 
