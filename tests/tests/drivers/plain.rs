@@ -15,9 +15,10 @@ use nix::unistd::{Pid, Uid, User, chown};
 
 use crate::seat::{Seat, Server};
 
-/// The superuser, and its password. Both are the gateway's local ones too, so that a test sees no difference.
+/// The superuser, and its password, which psycopg2's tests put into a string without quotes. Both are the gateway's local ones
+/// too, so that a test sees no difference.
 const USER: &str = "suite";
-const PASSWORD: &str = "suite's own";
+const PASSWORD: &str = "suites-own";
 
 /// A server, which ends with this.
 pub struct Plain {
@@ -70,10 +71,7 @@ impl Plain {
         let boss = plain.server.with("PGHOST", data.to_str().unwrap()).with("PGUSER", "boss");
         let boss = boss.with("PGDATABASE", "postgres");
         wait("PostgreSQL", || seat.run(&boss, "psql", &["-Xc", "SELECT 1"]).code == Some(0));
-        seat.sql(
-            &boss,
-            &format!("CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{}'", PASSWORD.replace('\'', "''")),
-        );
+        seat.sql(&boss, &format!("CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"));
         seat.sql(&boss, &format!("CREATE DATABASE {USER} OWNER {USER}"));
         plain
     }
