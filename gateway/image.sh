@@ -44,8 +44,9 @@ prepare() {
     RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
         "$cargo" build --locked --release --target "$triple" --target-dir "$target" -p lakebase-gateway --bin lakebase-gateway >&2
     mkdir -p "$1"
-    rm -f "$1/tag"
-    cp "$target/$triple/release/lakebase-gateway" "$1/"
+    # Beside and then renamed: one that runs can't be written over, and what is there stays whole.
+    cp "$target/$triple/release/lakebase-gateway" "$1/lakebase-gateway.new"
+    mv "$1/lakebase-gateway.new" "$1/lakebase-gateway"
     sed "s/^ARG VERSION\$/ARG VERSION=$version/" gateway/Dockerfile >"$1/Dockerfile"
     echo "$image" >"$1/tag" # Last: who finds it finds the rest.
 }

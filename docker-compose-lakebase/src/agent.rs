@@ -19,7 +19,7 @@ use lakebase::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 pub use mint::embedded;
-pub use register::{register, stop};
+pub use register::{knows, register, stop};
 pub use serve::serve;
 
 /// What stands between two programs that understand each other.
@@ -41,11 +41,25 @@ pub struct Project {
     way: Way,
 }
 
-/// A project on its way to the agent. It crosses the agent's socket, which is for the user alone.
+/// What is said on the agent's socket, which is for the user alone.
+#[derive(Serialize, Deserialize)]
+struct Call {
+    /// The version of the program that calls.
+    version: String,
+    wish: Wish,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Wish {
+    /// Serve this project, in the place of what is known of it.
+    Serve(Registration),
+    /// Is the project of this key served, with logins for this endpoint?
+    Know { key: String, endpoint: String },
+}
+
+/// A project on its way to the agent.
 #[derive(Serialize, Deserialize)]
 pub struct Registration {
-    /// The version of the program that registers.
-    version: String,
     project: Project,
     /// The API token, where nothing but the caller's environment holds it. Never written anywhere.
     token: Option<String>,
@@ -60,13 +74,33 @@ pub struct Docker {
     pub flags: Vec<String>,
     /// `DOCKER_HOST` and the like.
     pub variables: Vec<(String, String)>,
+    /// The folder of the call, which relative places in the flags and variables are of.
+    pub folder: PathBuf,
+}
+
+impl Docker {
+    /// The variables that choose the engine, and say where things for the way to it are.
+    pub const VARIABLES: [&str; 7] = [
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+        "DOCKER_CONFIG",
+        "DOCKER_CERT_PATH",
+        "DOCKER_TLS_VERIFY",
+        "HOME",
+        SSH_AGENT,
+    ];
+
+    /// What tells a project on this engine from all others.
+    fn key(&self, project: &str) -> String {
+        let engine: Vec<_> = self.variables.iter().filter(|(name, _)| name != SSH_AGENT).collect();
+        format!("{:?} {engine:?} {project}", self.flags)
+    }
 }
 
 impl Registration {
     /// A project's wish, with the way to its credential and the secret that the way needs.
     pub fn new(docker: Docker, name: &str, endpoint: &str, (way, token): (Way, Option<Secret>)) -> Self {
         Self {
-            version: VERSION.to_owned(),
             project: Project { docker, name: name.to_owned(), endpoint: endpoint.to_owned(), way },
             token: token.map(|token| token.expose().to_owned()),
         }
@@ -81,8 +115,7 @@ impl Registration {
 impl Project {
     /// Two registrations of one project on one engine have the same.
     fn key(&self) -> String {
-        let engine: Vec<_> = self.docker.variables.iter().filter(|(name, _)| name != SSH_AGENT).collect();
-        format!("{:?} {engine:?} {}", self.docker.flags, self.name)
+        self.docker.key(&self.name)
     }
 }
 

@@ -262,12 +262,17 @@ impl Changed {
     /// Tells the agent, which is started where it does not run, about the project.
     fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, world: &World<'_>) -> Result<()> {
         let way = Way::of(auth, settings, world.env, &lakebase_embedded::VARIABLES, &world.cwd);
-        let docker = self.real.for_agent(world.env);
-        agent::register(&Registration::new(docker, &self.project, endpoint, way), world.env)
+        let docker = self.real.for_agent(world.env, &world.cwd);
+        agent::register(Registration::new(docker, &self.project, endpoint, way), world.env)
     }
 
-    /// The same for a gateway that comes back as the last `up` left it.
+    /// The same for a gateway that comes back as the last `up` left it. What that `up` said of the credential is better
+    /// than what this call finds.
     fn ensure_agent(&self, endpoint: &str, settings: &Settings, world: &World<'_>) -> Result<()> {
+        let docker = self.real.for_agent(world.env, &world.cwd);
+        if agent::knows(&docker, &self.project, endpoint, world.env) {
+            return Ok(());
+        }
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
         self.register(endpoint, &auth, settings, world)
     }

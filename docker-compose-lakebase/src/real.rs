@@ -1,7 +1,7 @@
 //! The real Compose and Docker: found, asked, and become.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use doors::{argv, plugins};
@@ -11,6 +11,7 @@ use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::Secret;
 use tokio::process::Command;
 
+use crate::agent::Docker;
 use crate::call::Call;
 
 /// The oldest Compose that knows `!reset` for whole services.
@@ -145,21 +146,13 @@ impl Real {
     }
 
     /// How the agent calls Docker for the same engine.
-    pub fn for_agent(&self, env: &Env) -> crate::agent::Docker {
-        const CHOOSE: [&str; 7] = [
-            "DOCKER_HOST",
-            "DOCKER_CONTEXT",
-            "DOCKER_CONFIG",
-            "DOCKER_CERT_PATH",
-            "DOCKER_TLS_VERIFY",
-            "HOME",
-            crate::agent::SSH_AGENT,
-        ];
+    pub fn for_agent(&self, env: &Env, cwd: &Path) -> Docker {
         let chosen = |name: &&str| Some(((*name).to_owned(), env.get(name)?.to_owned()));
-        crate::agent::Docker {
+        Docker {
             program: self.docker.clone(),
             flags: self.docker_flags.clone(),
-            variables: CHOOSE.iter().filter_map(chosen).collect(),
+            variables: Docker::VARIABLES.iter().filter_map(chosen).collect(),
+            folder: cwd.to_owned(),
         }
     }
 

@@ -84,6 +84,18 @@ impl UpstreamError {
         }
     }
 
+    /// Whether the branch may not be there any more: nobody answered, or with words about none of what the client asked
+    /// for. (Classes of SQLSTATE, PostgreSQL documentation, appendix A: 28 login, 3D database, 42 role or setting, 53
+    /// resources, 57 on its way up or down.)
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Refused(error) => {
+                !["28", "3D", "42", "53", "57"].iter().any(|class| error.sqlstate().starts_with(class))
+            }
+            error => error.is_transient(),
+        }
+    }
+
     /// The cause in one line. Holds no secret.
     pub fn cause(&self) -> Option<String> {
         match self {
@@ -117,6 +129,11 @@ impl Remote {
         match tcp.read_u8().await.map_err(UpstreamError::Connect)? {
             b'S' => {}
             b'N' => return Err(UpstreamError::Plain),
+            // An error before anything else: a server that can't take another connection. Anybody may have written its
+            // words, so they are not shown.
+            b'E' => {
+                return Err(UpstreamError::Connect(io::Error::other("it refused the connection before TLS")));
+            }
             _ => return Err(MessageError::Invalid("not the answer to a request for TLS").into()),
         }
         let stream = self.tls.connect(self.name.clone(), tcp).await.map_err(|error| {

@@ -18,6 +18,7 @@ fn an_engine_hears_of_a_change_at_once_without_asking_all_the_time() {
     // given somebody who waits for the gateway to be healthy, and one who gave up
     let mut gone = seat.healthy_when_news();
     gone.kill().unwrap();
+    gone.wait().unwrap();
     let waiting = seat.healthy_when_news();
     // when the token comes, then it is told
     let mut feed = seat.feed();

@@ -42,8 +42,8 @@ enum Method {
     Token(Secret),
     /// The token itself, which nothing but the environment holds.
     OfEnvironment(Secret),
-    /// The Databricks CLI and the arguments that choose the profile or host.
-    Cli { program: String, choice: [String; 2] },
+    /// The Databricks CLI, the arguments that choose the profile or host, and the variables that say where its files are.
+    Cli { program: String, choice: [String; 2], places: Vec<(&'static str, Option<String>)> },
 }
 
 /// The running embedded Lakebase.
@@ -93,7 +93,7 @@ impl Auth {
             (Some(host), Some(token)) => Ok(Self {
                 host: base_url(host)?,
                 source: format!("${} and ${}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN),
-                ca: None,
+                ca: authority(&base_url(host)?, embedded),
                 method: Method::OfEnvironment(Secret::new(token)),
             }),
             (Some(_), None) if env.get(env_vars::DATABRICKS_CONFIG_PROFILE).is_some() => {
@@ -125,7 +125,7 @@ impl Auth {
     pub async fn token(&self) -> Result<Secret> {
         match &self.method {
             Method::Token(token) | Method::OfEnvironment(token) => Ok(token.clone()),
-            Method::Cli { program, choice } => cli_token(program, choice).await,
+            Method::Cli { program, choice, places } => cli_token(program, choice, places).await,
         }
     }
 
@@ -175,13 +175,22 @@ impl Auth {
                 .hint(format!("set {}", env_vars::DATABRICKS_TOKEN))
                 .hint("or install the Databricks CLI and run `databricks auth login`")
         })?;
+        let place = |name: &'static str| (name, env.get(name).map(str::to_owned));
+        let places = [env_vars::DATABRICKS_CONFIG_FILE, env_vars::HOME].map(place).into();
         Ok(Self {
             host: base_url(host)?,
             source: format!("databricks auth token {} {}", choice[0], choice[1]),
             ca: None,
-            method: Method::Cli { program: program.display().to_string(), choice },
+            method: Method::Cli { program: program.display().to_string(), choice, places },
         })
     }
+}
+
+/// The authority of the embedded Lakebase, where the host is its API.
+fn authority(host: &str, embedded: FindEmbedded) -> Option<String> {
+    let url = reqwest::Url::parse(host).ok()?;
+    let found = url.host_str().is_some_and(is_loopback_host).then(embedded)?.ok()?;
+    (found.host.trim_end_matches('/') == host).then_some(found.ca)
 }
 
 fn none_found() -> Error {
@@ -259,7 +268,7 @@ struct CliToken {
 }
 
 /// Since its version 1.0 the CLI keeps tokens in the keyring of the system: it alone can read them.
-async fn cli_token(program: &str, choice: &[String; 2]) -> Result<Secret> {
+async fn cli_token(program: &str, choice: &[String; 2], places: &[(&str, Option<String>)]) -> Result<Secret> {
     let shown = format!("databricks auth token {} {}", choice[0], choice[1]);
     let failed = || {
         Error::new(Kind::NoCredential, format!("`{shown}` gave no token"))
@@ -267,6 +276,13 @@ async fn cli_token(program: &str, choice: &[String; 2]) -> Result<Secret> {
     };
     let mut command = tokio::process::Command::new(program);
     command.args(["auth", "token"]).args(choice).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    // The agent serves projects of several places.
+    for (name, value) in places {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let output = match tokio::time::timeout(CLI_TIMEOUT, command.output()).await {
         Err(_) => return Err(failed().because_of("it did not answer within 60 s")),
         Ok(Err(error)) => return Err(failed().because(&error)),

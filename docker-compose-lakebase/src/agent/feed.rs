@@ -1,6 +1,8 @@
 //! One project's gateway: found, joined by `docker exec -i`, and given a login whenever it wants one.
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lakebase::compose::overlay::seat;
@@ -62,11 +64,22 @@ enum Ended {
     ForGood,
 }
 
+/// How long a project has been known.
+pub enum Since {
+    /// It was registered this moment.
+    Now,
+    /// An agent before this one knew it.
+    Before,
+}
+
 /// Feeds the project's gateway as long as there is one, across its replacements and restarts of the engine. Ends when
-/// nobody needs it any more.
-pub async fn tend(project: Project, token: Option<Secret>) {
+/// nobody needs it any more; one that was `replaced` is not waited for once it is gone.
+pub async fn tend(project: Project, token: Option<Secret>, since: Since, replaced: Arc<AtomicBool>) {
     let (mut missing, mut engine_missing) = (Instant::now(), None);
-    let mut forget = FORGET_NEW;
+    let mut forget = match since {
+        Since::Now => FORGET_NEW,
+        Since::Before => FORGET,
+    };
     loop {
         let pause = match running(&project).await {
             Found::Gateway(container) => {
@@ -78,6 +91,7 @@ pub async fn tend(project: Project, token: Option<Secret>) {
                 }
                 pause(missing.elapsed())
             }
+            Found::Nobody if replaced.load(Ordering::Relaxed) => return,
             Found::Nobody => {
                 engine_missing = None;
                 pause(missing.elapsed())
@@ -198,6 +212,13 @@ impl Line {
 fn command(docker: &Docker, arguments: &[&str]) -> Command {
     let mut command = Command::new(&docker.program);
     command.args(&docker.flags).args(arguments);
+    if docker.folder.is_dir() {
+        command.current_dir(&docker.folder);
+    }
+    // Those of the `up` that started the agent may be of another engine.
+    for name in Docker::VARIABLES {
+        command.env_remove(name);
+    }
     command.envs(docker.variables.iter().map(|(key, value)| (key, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     command

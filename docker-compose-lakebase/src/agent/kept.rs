@@ -49,7 +49,8 @@ mod tests {
             [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2")].into_iter().collect();
         let settings = Settings::layered(Layer::default(), &Env::default(), None);
         let auth = Auth::resolve(&settings, &env, &|| unreachable!("no profile is `embedded`")).unwrap();
-        let docker = Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new() };
+        let docker =
+            Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new(), folder: "/".into() };
         let endpoint = "projects/p/branches/b/endpoints/primary";
         Registration::new(docker, name, endpoint, Way::of(&auth, &settings, &env, &[], Path::new("/")))
     }

@@ -27,7 +27,7 @@ pub enum Minted {
     Login(Credential),
     /// None this time, and why.
     Not(String),
-    /// None ever, and why: the branch is gone, or the way to a credential.
+    /// None ever, and why: the branch is gone.
     Never(String),
 }
 
@@ -46,11 +46,6 @@ impl Minted {
 
 /// Mints a login for the project's endpoint. Ends in time, whatever the API, the Databricks CLI and the clocks do.
 pub async fn mint(project: &Project, token: Option<&Secret>) -> Minted {
-    if project.way.needs_secret() && token.is_none() {
-        return Minted::Never(format!(
-            "the workspace token of this project ended with the agent that had it; {UP} in the project"
-        ));
-    }
     let began = Instant::now();
     loop {
         let error = match tokio::time::timeout_at(began + DEADLINE, once(project, token)).await {
@@ -124,7 +119,8 @@ fn branch_of(endpoint: &str) -> Option<BranchPath> {
 /// What failed, why, and what to do, in one line.
 fn words(error: &Error) -> String {
     let hints: String = error.hints.iter().map(|hint| format!("; {hint}")).collect();
-    format!("{error}{hints}")
+    let text = format!("{error}{hints}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -142,7 +138,7 @@ mod tests {
 
     #[test]
     fn words_say_what_failed_and_what_to_do() {
-        let error = Error::new(Kind::Denied, "getting a login failed").because_of("401").hint("log in");
+        let error = Error::new(Kind::Denied, "getting a login\nfailed").because_of("401").hint("log in");
         assert_eq!(words(&error), "getting a login failed: 401; log in");
     }
 

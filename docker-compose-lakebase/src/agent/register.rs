@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 
-use super::{Registration, folder, kept, socket};
+use super::{Call, Docker, Registration, VERSION, Wish, folder, kept, socket};
 
 /// A new agent listens within this time.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Kind::Program`] where no agent can be started, [`Kind::Io`] where its folder can't be made.
-pub fn register(registration: &Registration, env: &Env) -> Result<()> {
+pub fn register(registration: Registration, env: &Env) -> Result<()> {
     let folder = folder(env).ok_or_else(|| {
         Error::new(Kind::Io, "there is no place for the agent's socket").hint("set HOME or XDG_RUNTIME_DIR")
     })?;
@@ -30,8 +30,7 @@ pub fn register(registration: &Registration, env: &Env) -> Result<()> {
         .create(&folder)
         .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))
         .map_err(|error| Error::io(format!("making the folder `{}`", folder.display()), &error))?;
-    let line = serde_json::to_string(registration)
-        .map_err(|_| Error::new(Kind::Program, "the project can't be described to the agent"))?;
+    let line = line(Wish::Serve(registration))?;
     let until = Instant::now() + START_WITHIN;
     let mut started = false;
     loop {
@@ -51,6 +50,18 @@ pub fn register(registration: &Registration, env: &Env) -> Result<()> {
     }
 }
 
+/// Whether an agent runs that serves this project with logins for this endpoint.
+pub fn knows(docker: &Docker, project: &str, endpoint: &str, env: &Env) -> bool {
+    let wish = Wish::Know { key: docker.key(project), endpoint: endpoint.to_owned() };
+    let (Some(folder), Ok(line)) = (folder(env), line(wish)) else { return false };
+    tell(&socket(&folder), &line)
+}
+
+fn line(wish: Wish) -> Result<String> {
+    serde_json::to_string(&Call { version: VERSION.to_owned(), wish })
+        .map_err(|_| Error::new(Kind::Program, "the project can't be described to the agent"))
+}
+
 /// Ends the agent, if one runs, and forgets its projects. The next `up` starts another.
 pub fn stop(env: &Env) {
     if let Some(folder) = folder(env) {
@@ -60,7 +71,7 @@ pub fn stop(env: &Env) {
     }
 }
 
-/// Whether an agent of this version took the line.
+/// Whether an agent of this version said yes to the line.
 fn tell(socket: &Path, line: &str) -> bool {
     let Ok(mut stream) = UnixStream::connect(socket) else { return false };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));

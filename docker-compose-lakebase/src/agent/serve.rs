@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lakebase::env_vars::Env;
@@ -15,9 +17,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Project, Registration, VERSION, feed, folder, kept, socket};
+use super::feed::Since;
+use super::{Call, Project, VERSION, Wish, feed, folder, kept, socket};
 
-/// Longest registration that is read, in bytes.
+/// Longest call that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
 /// How often the agent looks whether anything is left to do; and how long a registration may take.
 const LOOK: Duration = Duration::from_secs(5);
@@ -41,7 +44,7 @@ pub async fn serve(env: &Env) -> Result<()> {
     let listener = UnixListener::bind(&path).map_err(failed)?;
     let mut agent = Agent { projects: HashMap::new(), folder };
     for project in kept::read(&agent.folder) {
-        agent.tend(project, None);
+        agent.tend(project, None, Since::Before);
     }
     agent.run(listener).await;
     let _ = fs::remove_file(&path);
@@ -67,11 +70,19 @@ async fn lock(folder: &Path) -> std::io::Result<Option<fs::File>> {
 /// The projects that are served.
 struct Agent {
     folder: PathBuf,
-    projects: HashMap<String, (Project, JoinHandle<()>)>,
+    projects: HashMap<String, Known>,
+}
+
+/// A project, and the task that serves it.
+struct Known {
+    project: Project,
+    task: JoinHandle<()>,
+    /// Tells the task that the project goes on with another branch.
+    replaced: Arc<AtomicBool>,
 }
 
 /// What was said on the socket, and where the answer goes.
-type Heard = (Option<Registration>, OwnedWriteHalf);
+type Heard = (Option<Call>, OwnedWriteHalf);
 
 impl Agent {
     /// Takes registrations until nothing is left to do, or something else than this version asks.
@@ -83,11 +94,9 @@ impl Agent {
             let next = tokio::time::timeout(LOOK, hears.recv()).await;
             self.tidy();
             match next {
-                Ok(Some((Some(registration), mut answer))) if registration.version == VERSION => {
-                    let (project, token) = registration.open();
-                    self.tend(project, token);
-                    self.keep();
-                    let _ = answer.write_all(b"ok\n").await;
+                Ok(Some((Some(call), mut answer))) if call.version == VERSION => {
+                    let said: &[u8] = if self.fulfil(call.wish) { b"ok\n" } else { b"no\n" };
+                    let _ = answer.write_all(said).await;
                 }
                 // A newer program asks: it starts its own agent once this one is gone.
                 Ok(_) => break,
@@ -98,25 +107,48 @@ impl Agent {
         accepting.abort();
     }
 
-    /// Serves a project, in the place of what was known of it.
-    fn tend(&mut self, project: Project, token: Option<Secret>) {
-        let task = tokio::spawn(feed::tend(project.clone(), token));
-        if let Some((_, before)) = self.projects.insert(project.key(), (project, task)) {
-            before.abort();
+    /// Does what is wished; whether it is so.
+    fn fulfil(&mut self, wish: Wish) -> bool {
+        match wish {
+            Wish::Serve(registration) => {
+                let (project, token) = registration.open();
+                self.tend(project, token, Since::Now);
+                self.keep();
+                true
+            }
+            Wish::Know { key, endpoint } => {
+                self.projects.get(&key).is_some_and(|known| known.project.endpoint == endpoint)
+            }
+        }
+    }
+
+    /// Serves a project, in the place of what was known of it. A gateway of another branch is served until Compose
+    /// takes it away: what Compose does first may fail.
+    fn tend(&mut self, project: Project, token: Option<Secret>, since: Since) {
+        let replaced = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(feed::tend(project.clone(), token, since, Arc::clone(&replaced)));
+        let known = Known { project, task, replaced };
+        let endpoint = known.project.endpoint.clone();
+        if let Some(before) = self.projects.insert(known.project.key(), known) {
+            if before.project.endpoint == endpoint {
+                before.task.abort();
+            } else {
+                before.replaced.store(true, Ordering::Relaxed);
+            }
         }
     }
 
     /// Forgets the projects that nobody needs any more.
     fn tidy(&mut self) {
         let before = self.projects.len();
-        self.projects.retain(|_, (_, task)| !task.is_finished());
+        self.projects.retain(|_, known| !known.task.is_finished());
         if self.projects.len() < before {
             self.keep();
         }
     }
 
     fn keep(&self) {
-        kept::write(&self.folder, self.projects.values().map(|(project, _)| project));
+        kept::write(&self.folder, self.projects.values().map(|known| &known.project));
     }
 }
 
@@ -137,7 +169,7 @@ async fn accept(listener: UnixListener, heard: mpsc::Sender<Heard>) {
     }
 }
 
-/// Reads one line: a registration, or something else. Nothing at all means nothing.
+/// Reads one line: a call, or something else. Nothing at all means nothing.
 async fn hear(stream: UnixStream) -> Option<Heard> {
     let (read, write) = stream.into_split();
     let mut line = String::new();

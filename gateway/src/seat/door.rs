@@ -110,7 +110,7 @@ impl Authenticator for Door {
 
     /// A branch that gives no answer may be gone: who mints knows.
     fn give_up(&self, error: &UpstreamError) -> Option<Refusal> {
-        if !matches!(error, UpstreamError::Refused(error) if error.is_login_refused()) {
+        if error.leaves_doubt() {
             self.tokens.doubt();
         }
         self.closed()

@@ -68,11 +68,6 @@ impl Way {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether the way leads nowhere without a secret that was given along.
-    pub fn needs_secret(&self) -> bool {
-        self.from_environment
-    }
-
     /// Goes the way again; reads files, and may take a moment.
     ///
     /// # Errors
@@ -80,8 +75,9 @@ impl Way {
     /// way leads to another workspace by now.
     pub fn walk(&self, secret: Option<&Secret>, embedded: FindEmbedded) -> Result<Auth> {
         if self.from_environment && secret.is_none() {
-            let message = format!("the token in ${} is known no more", env_vars::DATABRICKS_TOKEN);
-            return Err(Error::new(Kind::NoCredential, message));
+            let message = "the workspace token of this project ended with the agent that had it";
+            let hint = "run `docker compose lakebase up` in the project";
+            return Err(Error::new(Kind::NoCredential, message).hint(hint));
         }
         let pairs = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let token = secret.map(|secret| (env_vars::DATABRICKS_TOKEN, secret.expose()));
@@ -122,7 +118,7 @@ mod tests {
     fn token(auth: Result<Auth>) -> String {
         match auth.unwrap().method {
             Method::Token(token) | Method::OfEnvironment(token) => token.expose().to_owned(),
-            Method::Cli { program, choice } => format!("{program} {} {}", choice[0], choice[1]),
+            Method::Cli { program, choice, .. } => format!("{program} {} {}", choice[0], choice[1]),
         }
     }
 
@@ -131,7 +127,7 @@ mod tests {
         let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2"), ("HOME", "/home/ada")];
         let (way, secret) = way(None, &env, &stopped);
         let written = serde_json::to_string(&way).unwrap();
-        assert!(way.needs_secret() && !written.contains("hunter2"), "{written}");
+        assert!(way.from_environment && !written.contains("hunter2"), "{written}");
         assert_eq!(token(way.walk(secret.as_ref(), &stopped)), "hunter2");
         let read: Way = serde_json::from_str(&written).unwrap();
         assert_eq!(read.walk(None, &stopped).unwrap_err().kind, Kind::NoCredential);

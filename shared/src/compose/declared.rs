@@ -42,6 +42,14 @@ pub fn is_usable(value: Option<&Value>) -> bool {
     value.and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty())
 }
 
+/// Whether a `DATABASE_URL` may be meant for the database: it has no value yet, or leads to a PostgreSQL (in the words
+/// of libpq, JDBC or an ORM).
+pub fn may_be_ours(value: Option<&Value>) -> bool {
+    let Some(url) = value.and_then(Value::as_str).filter(|text| !text.trim().is_empty()) else { return true };
+    let scheme = url.trim().split("//").next().unwrap_or_default().to_ascii_lowercase();
+    ["postgres", "pgsql", "postgis"].iter().any(|name| scheme.contains(name))
+}
+
 /// The URL of the database with the credentials that it declares; `None` where it reads them from a file, which
 /// only its container can.
 pub fn url(model: &Model, database: &str) -> Option<String> {
@@ -68,6 +76,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_url_of_another_kind_of_database_is_not_ours() {
+        for url in [
+            "",
+            " ",
+            "postgres://x/y",
+            "postgresql+psycopg://u:p@db/x",
+            "jdbc:postgresql://db/x",
+            "PostGIS://db/x",
+        ] {
+            assert!(may_be_ours(Some(&url.into())), "{url}");
+        }
+        assert!(may_be_ours(None));
+        for url in ["mysql://postgres/x", "sqlite:///postgres.db", "redis://r"] {
+            assert!(!may_be_ours(Some(&url.into())), "{url}");
+        }
+    }
 
     #[test]
     fn a_port_is_read_as_postgres_reads_it() {

@@ -99,7 +99,8 @@ pub fn write_override(path: &Path, text: &str) -> Result<()> {
     if std::fs::read_dir(folder).map_err(failed)?.next().is_none() {
         env_file::replace(&folder.join(".gitignore"), "*\n", 0o644)?;
     }
-    env_file::replace(path, text, 0o644)
+    // The local database's own password may be in it.
+    env_file::replace(path, text, 0o600)
 }
 
 fn exists(file: PathBuf, cwd: &Path) -> Result<PathBuf> {

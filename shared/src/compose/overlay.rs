@@ -1,4 +1,4 @@
-//! The override file: the local database out of the model, the branch in its place. No secret is in it.
+//! The override file: the local database out of the model, the branch in its place. No secret of the workspace is in it.
 
 pub mod direct;
 pub mod seat;
@@ -22,7 +22,7 @@ fn document<'a>(what: &str, services: Mapping, volumes: impl Iterator<Item = &'a
         .map_err(|error| Error::new(Kind::Io, "the override file could not be made").because(&error))?;
     Ok(format!(
         "# Written by `docker compose lakebase`, laid over your Compose files as the last `-f`.\n\
-         # {what} No secret is in here.\n\
+         # {what} No secret of the workspace is in here.\n\
          {body}"
     ))
 }

@@ -202,7 +202,10 @@ fn host_entry(owner: &Service, seat: &Seat) -> Option<(Value, Value)> {
 fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &Seat) -> Mapping {
     let mut change = Mapping::new();
     let dependency = service.depends_on.get(database);
-    let has_url = service.environment.contains_key(env_vars::DATABASE_URL);
+    let has_url = service
+        .environment
+        .get(env_vars::DATABASE_URL)
+        .is_some_and(|url| declared::may_be_ours(url.as_ref()));
     if dependency.is_some() || has_url {
         change.insert(
             "labels".into(),
