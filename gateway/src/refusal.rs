@@ -109,9 +109,11 @@ impl ServerError {
         }
     }
 
-    /// Whether it says that the server is on its way up.
+    /// Whether it says that the server is on its way up, or down to come up again: PostgreSQL's words for it, not those of
+    /// an endpoint that is disabled or gone.
     pub fn is_starting(&self) -> bool {
-        self.sqlstate() == CANNOT_CONNECT_NOW && self.message().contains("starting up")
+        let ways = ["starting up", "shutting down", "in recovery mode", "not yet accepting connections"];
+        self.sqlstate() == CANNOT_CONNECT_NOW && ways.iter().any(|way| self.message().contains(way))
     }
 
     /// The whole message of the protocol, with `hint` where the server gave none of its own.
@@ -183,6 +185,20 @@ mod tests {
         // when ours is added, then the server's own words stay
         assert_eq!(parse(&plain).to_bytes(Some("ours")), plain.hint("ours").to_bytes());
         assert_eq!(parse(&hinted).to_bytes(Some("ours")), hinted.to_bytes());
+    }
+
+    #[test]
+    fn a_server_that_recovers_is_waited_for_and_one_that_is_off_is_not() {
+        let starting = |message: &str| {
+            let bytes = Refusal::new(CANNOT_CONNECT_NOW, message).to_bytes();
+            ServerError::parse(bytes[5..].to_vec()).unwrap().is_starting()
+        };
+        assert!(starting("the database system is starting up"));
+        assert!(starting("the database system is in recovery mode"));
+        assert!(starting("the database system is shutting down"));
+        assert!(starting("the database system is not yet accepting connections"));
+        assert!(!starting("the database system is not accepting connections"));
+        assert!(!starting("the endpoint is disabled"));
     }
 
     #[test]
