@@ -1,6 +1,8 @@
 //! What the end-to-end tests stand on: a lab with a home of its own, the programs installed in it, the embedded
 //! Lakebase, and projects with their own git identity. Everything that a lab started ends with it.
 
+mod client;
+mod engine;
 mod http;
 mod output;
 mod process;
@@ -14,9 +16,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use client::{Login, Refused, Session};
+pub use engine::Engine;
 pub use http::{Answer, request};
 pub use output::Ran;
-pub use process::Frozen;
+pub use process::{Frozen, comm, memory_peak, signal};
 pub use project::{Project, wait_for};
 pub use seat::Seat;
 use serde_json::json;
@@ -146,6 +150,18 @@ impl Lab {
         let answer = http::request_with(port, method, path, Some(&self.token()), Some(body));
         let answer = answer.expect("the embedded Lakebase answers");
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
+    }
+
+    /// The process of the lab's embedded Lakebase.
+    pub fn embedded_process(&self) -> u32 {
+        let text = fs::read_to_string(self.path("embedded/server.json")).unwrap();
+        let running: serde_json::Value = serde_json::from_str(&text).unwrap();
+        running["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    /// The process of the lab's agent; it must run.
+    pub fn agent_process(&self) -> u32 {
+        fs::read_to_string(self.path("home/.local/state/lakebase/agent/agent.lock")).unwrap().parse().unwrap()
     }
 
     /// A copy of examples/todo, a git repository on branch `main` with one commit.

@@ -1,10 +1,10 @@
-//! The background processes of a lab: the agent and the embedded server.
+//! Processes: the background ones of a lab, and any of the machine, signalled, frozen and measured.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Lab, wait_for};
+use crate::{Lab, Ran, wait_for};
 
 impl Lab {
     /// The process id of the agent, while it runs.
@@ -32,6 +32,24 @@ impl Lab {
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
     !pid.is_empty() && stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Sends a signal, by its name without `SIG`, to a process that must be there.
+#[track_caller]
+pub fn signal(pid: &str, name: &str) {
+    Ran::of(Command::new("kill").args([&format!("-{name}"), pid])).ok();
+}
+
+/// The name of a process's program, as far as the kernel keeps it; `None` once it has ended.
+pub fn comm(pid: &str) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
+}
+
+/// Most memory that a process has ever held, in bytes.
+pub fn memory_peak(pid: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// A process that stands still, until this is dropped.

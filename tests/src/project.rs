@@ -25,10 +25,22 @@ impl<'a> Project<'a> {
     pub(crate) fn new(lab: &'a Lab, name: &str) -> Self {
         let folder = lab.path("projects").join(name);
         fs::create_dir_all(&folder).unwrap();
-        let unique = lab.path("").file_name().unwrap().to_string_lossy().to_lowercase();
-        let project = Self { lab, folder, compose_name: format!("{unique}-{name}"), port: free_port() };
+        let project = Self::of(lab, folder, name);
         project.run("git", ["init", "--quiet"]).ok();
         project
+    }
+
+    fn of(lab: &'a Lab, folder: PathBuf, name: &str) -> Self {
+        let unique = lab.path("").file_name().unwrap().to_string_lossy().to_lowercase();
+        Self { lab, folder, compose_name: format!("{unique}-{name}"), port: free_port() }
+    }
+
+    /// Another worktree of the same repository, on a new git branch; a Compose project of its own.
+    pub fn worktree(&self, name: &str, branch: &str) -> Self {
+        let folder = self.lab.path("projects").join(name);
+        let path = folder.to_str().unwrap();
+        self.run("git", ["worktree", "add", "--quiet", "-b", branch, path]).ok();
+        Self::of(self.lab, folder, name)
     }
 
     /// Writes a file of the checkout.
@@ -123,6 +135,13 @@ impl<'a> Project<'a> {
     /// Whether that branch exists.
     pub fn has_branch(&self) -> bool {
         !self.status()["branch"].is_null()
+    }
+
+    /// `docker inspect` of every container of the project.
+    pub fn inspect(&self, format: &str) -> String {
+        let ids = self.lakebase("ps -aq").ok().stdout;
+        let words = ["inspect", "--format", format].into_iter().chain(ids.split_whitespace());
+        self.run("docker", words).ok().stdout
     }
 
     /// Waits until the application answers a GET with status 200.

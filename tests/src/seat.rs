@@ -61,14 +61,11 @@ impl<'a> Seat<'a> {
 impl Project<'_> {
     /// Service -> (container id, when it was started).
     pub fn containers(&self) -> BTreeMap<String, (String, String)> {
-        let ids = self.lakebase("ps -aq").ok().stdout;
         let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.Id}} {{.State.StartedAt}}";
-        let words = ["inspect", "--format", format].into_iter().chain(ids.split_whitespace());
-        let inspected = self.run("docker", words).ok().stdout;
         let line = |line: &str| {
             let mut words = line.split(' ').map(str::to_owned);
             Some((words.next()?, (words.next()?, words.next()?)))
         };
-        inspected.lines().filter_map(line).collect()
+        self.inspect(format).lines().filter_map(line).collect()
     }
 }
