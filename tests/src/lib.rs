@@ -8,6 +8,7 @@ mod output;
 mod process;
 mod project;
 mod seat;
+mod secrets;
 pub mod tools;
 
 use std::ffi::OsStr;
@@ -23,6 +24,7 @@ pub use output::Ran;
 pub use process::{Frozen, comm, memory_peak, signal};
 pub use project::{Project, wait_for};
 pub use seat::Seat;
+pub use secrets::{Secrets, Watch};
 use serde_json::json;
 use tempfile::TempDir;
 

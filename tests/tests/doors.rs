@@ -149,53 +149,6 @@ fn the_door_can_be_turned_off() {
 }
 
 #[test]
-fn the_login_travels_in_the_environment_of_compose_alone() {
-    // Given a program in Compose's place that records how `up` reached it.
-    let lab = Lab::with_embedded();
-    let project = project(&lab);
-    project.write("lakebase.config", &format!("{CONFIG}LAKEBASE_CONNECT=direct\n"));
-    project.cargo("init").ok();
-    fs::rename(lab.path("doors"), lab.path("away")).unwrap();
-    let real = lab.run(
-        "docker",
-        [
-            "info",
-            "--format",
-            "{{range .ClientInfo.Plugins}}{{if eq .Name \"compose\"}}{{.Path}}{{end}}{{end}}",
-        ],
-    );
-    fs::rename(lab.path("away"), lab.path("doors")).unwrap();
-    let record = lab.path("record");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' up '*) tr '\\0' '\\n' </proc/$$/cmdline >'{record}.argv'; env >'{record}.env';; *) exec '{}' \"$@\";; esac\n",
-        real.ok().stdout.trim(),
-        record = record.display(),
-    );
-    let program = lab.path("docker/cli-plugins/docker-compose");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-
-    // When `up` comes to it.
-    let up = project.lakebase("up -d").ok();
-
-    // Then the environment has the URL, and neither argument list, output, nor a file of the project has its token.
-    let environment = fs::read_to_string(lab.path("record.env")).unwrap();
-    let url = environment.lines().find_map(|line| line.strip_prefix("LAKEBASE_DATABASE_URL=")).unwrap();
-    let token = url.split([':', '@']).max_by_key(|part| part.len()).unwrap();
-    assert!(token.len() > 60 && url.contains("host.docker.internal"), "a token in a URL for containers");
-    let mut seen = up.all() + &fs::read_to_string(lab.path("record.argv")).unwrap();
-    for folder in [project.folder.clone(), project.folder.join(".lakebase")] {
-        for entry in fs::read_dir(folder).unwrap() {
-            seen += &fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-        }
-    }
-    assert!(seen.contains("--file") || seen.contains("-f"), "the argument list was recorded");
-    for secret in [token, lab.token().as_str()] {
-        assert!(!seen.contains(secret), "a secret was written or printed");
-    }
-}
-
-#[test]
 fn a_dry_run_changes_nothing() {
     let lab = Lab::with_embedded();
     let project = project(&lab);

@@ -1,7 +1,6 @@
 //! The gateway in the seat of the database: the application keeps its host, port, user, password and URL; what answers is the branch.
 
-use e2e::{Lab, Project, Ran};
-use serde_json::Value;
+use e2e::{Lab, Ran};
 
 #[test]
 fn the_seat_of_the_database_answers_from_the_branch() {
@@ -19,22 +18,11 @@ fn the_seat_of_the_database_answers_from_the_branch() {
     assert_eq!(project.sql("SELECT version_num FROM alembic_version"), "0003");
     assert_eq!(project.production_sql("SELECT version_num FROM alembic_version"), "0002");
 
-    // And nothing that can be looked at holds a login: each is a JWT with the same header.
-    let before = project.containers();
-    let ids: Vec<&str> = before.values().map(|(id, _)| id.as_str()).collect();
-    let mut seen = project.run("docker", [&["inspect"], ids.as_slice()].concat()).ok().stdout;
-    for line in ["config", "logs"] {
-        seen += &project.lakebase(line).ok().all();
-        seen += &project.compose(line).ok().all();
-    }
-    for process in std::fs::read_dir("/proc").unwrap() {
-        seen += &std::fs::read_to_string(process.unwrap().path().join("cmdline")).unwrap_or_default();
-    }
-    let header = login_header(&project);
-    assert!(seen.contains("postgresql://todo:todo@postgres:5432/todo"), "the URL is the application's own");
-    assert!(!seen.contains(&header) && !seen.contains(&lab.token()), "a secret can be seen");
+    let model = project.lakebase("config").ok().stdout;
+    assert!(model.contains("postgresql://todo:todo@postgres:5432/todo"), "the URL is the application's own");
 
     // When nothing changed, then `up` touches nothing.
+    let before = project.containers();
     project.lakebase("up -d --wait").ok();
     assert_eq!(project.containers(), before);
 
@@ -50,14 +38,8 @@ fn the_seat_of_the_database_answers_from_the_branch() {
     assert_eq!(project.sql("SELECT version_num FROM alembic_version"), "0003");
 }
 
-/// What every login of the embedded Lakebase begins with.
-fn login_header(project: &Project<'_>) -> String {
-    let json: Value = serde_json::from_str(&project.cargo("env --format json").ok().stdout).unwrap();
-    json["PGPASSWORD"].as_str().unwrap().split('.').next().unwrap().to_owned()
-}
-
 #[test]
-fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
+fn the_seat_is_published_as_the_database_was_and_the_local_one_comes_back() {
     let lab = Lab::with_embedded();
     let project = lab.todo("todo").with_production();
     let port = e2e::free_port();
@@ -69,17 +51,12 @@ fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
     );
     project.write("compose.yaml", &published);
     project.lakebase("up -d --wait postgres").ok();
-    let psql = |password: &str| {
-        let url = format!("postgresql://todo:{password}@127.0.0.1:{port}/todo");
-        Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT count(*) FROM tasks", &url]))
-    };
-    assert_eq!(psql("todo").ok().stdout, "120000\n");
+    let url = format!("postgresql://todo:todo@127.0.0.1:{port}/todo");
+    let psql = ["-XAtqc", "SELECT count(*) FROM tasks", &url];
+    assert_eq!(project.run("psql", psql).ok().stdout, "120000\n");
     // And a service that asks for the branch's name is told it.
     let model = project.lakebase("config").ok().stdout;
     assert!(model.contains(&format!("DB_SOURCE: lakebase/{}\n", project.branch_id())), "{model}");
-    let wrong = psql("nonsense");
-    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
-    assert!(wrong.stderr.contains("password authentication failed for user \"todo\""), "{wrong:#?}");
 
     // And the local database is still there for offline work.
     lab.run("cargo-lakebase", ["embedded", "stop"]).ok();
@@ -89,7 +66,7 @@ fn the_local_password_counts_at_the_seat_and_the_local_database_comes_back() {
 }
 
 #[test]
-fn logins_end_and_the_agent_dies_and_no_query_fails() {
+fn logins_end_and_no_query_fails() {
     // Given logins of three seconds, and the database published on the host.
     let lab = Lab::with_embedded_set(&[("LAKEBASE_EMBEDDED_TOKEN_TTL", "3")]);
     let project = lab.project(
@@ -113,31 +90,9 @@ fn logins_end_and_the_agent_dies_and_no_query_fails() {
     };
 
     // When new sessions come in over the life of several logins, then each gets in.
-    let some_lives = || {
-        let start = std::time::Instant::now();
-        while start.elapsed() < std::time::Duration::from_secs(10) {
-            query();
-        }
-    };
-    some_lives();
-
-    // When the agent is killed, then the next `up` brings another, and nothing else is touched.
-    let agent = std::fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.lock")).unwrap();
-    project.run("kill", ["-9", agent.as_str()]).ok();
-    project.lakebase("up -d --wait").ok();
-    let next = std::fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.lock")).unwrap();
-    assert_ne!(agent, next);
-    some_lives();
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_secs(10) {
+        query();
+    }
     assert_eq!(project.containers(), before);
-
-    // When nobody brings logins any more, then a client is told what to run.
-    lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
-    let refused = std::iter::repeat_with(|| {
-        let url = format!("postgresql://postgres:local@127.0.0.1:{port}/postgres");
-        Ran::of(&mut project.command("psql", ["-XAtqc", "SELECT 1", &url]))
-    })
-    .take(200)
-    .find(|ran| ran.code != Some(0));
-    let refused = refused.expect("the last login ends");
-    assert!(refused.stderr.contains("docker compose lakebase up"), "{refused:#?}");
 }

@@ -1,9 +1,13 @@
 //! `psql`: PostgreSQL's terminal on the branch.
 
+use std::path::Path;
+
 use super::session::{Session, SettingArgs, World, exec_with_login};
 use crate::auth::is_loopback_host;
 use crate::connection::Connection;
 use crate::error::{Error, Kind, Result};
+#[cfg(target_os = "linux")]
+use crate::secret::Secret;
 
 /// Arguments of `psql`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +39,51 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     } else {
         session.connection(&session.live(world.ui).await?)
     };
-    Err(exec_with_login(&program, &args.arguments, &connection.variables()))
+    Err(become_psql(&program, &args.arguments, &connection))
+}
+
+/// Replaces this process by psql with the login. Returns only when that failed.
+#[cfg(target_os = "linux")]
+fn become_psql(program: &Path, arguments: &[String], connection: &Connection) -> Error {
+    use std::os::fd::AsRawFd;
+
+    let Ok(file) = password_file(connection) else {
+        // An old kernel, or a sandbox.
+        return exec_with_login(program, arguments, &connection.variables());
+    };
+    let variables = connection.variables().into_iter().map(|(name, value)| match name {
+        // Set to nothing and not left out: the user's own would win over the file.
+        "PGPASSWORD" => (name, Secret::new("")),
+        _ => (name, value),
+    });
+    let path = Secret::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let variables: Vec<_> = variables.chain([("PGPASSFILE", path)]).collect();
+    exec_with_login(program, arguments, &variables)
+}
+
+/// A file in memory, without a name, that libpq reads the password from (PostgreSQL documentation, 34.16): the tools that
+/// list processes show an environment, and what a program starts inherits it.
+#[cfg(target_os = "linux")]
+fn password_file(connection: &Connection) -> std::io::Result<std::fs::File> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    // Open across the exec.
+    let mut file = std::fs::File::from(memfd_create(c"login", MFdFlags::empty())?);
+    // libpq takes no password from a file that others may read.
+    file.set_permissions(PermissionsExt::from_mode(0o600))?;
+    let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+    let (host, user) = (escape(&connection.host), escape(&connection.user));
+    writeln!(file, "{host}:{}:*:{user}:{}", connection.port, escape(connection.password.expose()))?;
+    Ok(file)
+}
+
+/// The same where there is no such file.
+#[cfg(not(target_os = "linux"))]
+fn become_psql(program: &Path, arguments: &[String], connection: &Connection) -> Error {
+    exec_with_login(program, arguments, &connection.variables())
 }
 
 /// A login to the parent. In a workspace the parent is production, which this tool never hands out; the
