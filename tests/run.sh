@@ -63,7 +63,6 @@ logged gateway/image.sh --into "$LAKEBASE_GATEWAY_DIR"
 step "Tests"
 status=0
 # A test that takes many minutes is `#[ignore]`d, with this option's name as its reason.
-[[ -z $full ]] || export LAKEBASE_TEST_FULL=1
 cargo test --workspace --no-fail-fast --quiet -- ${full:+--include-ignored} ${only:+"$only"} 2>&1 | tee "$results" || status=1
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$results")
 for script in tests/*_test.sh; do

@@ -13,6 +13,20 @@ impl Lab {
         fs::read_to_string(lock).ok().filter(|pid| runs(pid))
     }
 
+    /// The process ids of all agents of this lab, those that the lock does not name too.
+    pub fn agents(&self) -> Vec<String> {
+        let home = format!("HOME={}", self.path("home").display());
+        let read = |pid: &str, file: &str| fs::read_to_string(Path::new("/proc").join(pid).join(file));
+        let is_ours = |pid: &String| {
+            read(pid, "cmdline").is_ok_and(|words| words.ends_with("docker-compose-lakebase\0agent\0"))
+                && read(pid, "environ").is_ok_and(|all| all.split('\0').any(|pair| pair == home))
+        };
+        let all = fs::read_dir("/proc").expect("/proc");
+        all.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(is_ours)
+            .collect()
+    }
+
     /// Ends the agent by a signal, and waits for its end.
     pub fn kill_agent(&self, signal: &str) {
         let pid = self.agent().expect("an agent runs");

@@ -24,9 +24,10 @@ pub fn run(words: &[String], lookup: impl Fn(&str) -> Option<String>) -> ExitCod
                 .map_err(|error| format!("the feed ended: {error}"))
         }
         [word] if word == "healthy" => client::healthy(&config::control(&lookup), 0),
-        [word, hold] if word == "healthy" && hold.parse::<u16>().is_ok() => {
-            client::healthy(&config::control(&lookup), hold.parse().unwrap_or_default())
-        }
+        [word, hold] if word == "healthy" => match hold.parse() {
+            Ok(hold) => client::healthy(&config::control(&lookup), hold),
+            Err(_) => Err(format!("`{hold}` is no number of seconds")),
+        },
         [word] if word == "--version" => {
             writeln!(std::io::stdout(), "lakebase-gateway {}", env!("CARGO_PKG_VERSION"))
                 .map_err(|error| error.to_string())

@@ -11,6 +11,8 @@ use crate::{REQUIREMENTS, script};
 
 /// Goes of a test that had two outcomes, alone and so with the machine for itself. Some of these tests measure time.
 const GOES: usize = 3;
+/// Goes of which both sides must have the same outcome.
+const ENOUGH: usize = 2;
 
 /// Test -> what became of it.
 type Outcomes = BTreeMap<String, String>;
@@ -59,19 +61,20 @@ fn same_outcomes(package: &str, least: usize) {
     let gateway = Gateway::start(&seat, &other);
     let direct = Suite::new(&seat, &python, &source, &one.server, &format!("{name}-direct"));
     let through = Suite::new(&seat, &python, &source, &gateway.server, &format!("{name}-through"));
-    let (mut wanted, mut found) = std::thread::scope(|scope| {
+    let (wanted, mut found) = std::thread::scope(|scope| {
         let wanted = scope.spawn(|| direct.run(&[]));
         let found = through.run(&[]);
         (wanted.join().unwrap(), found)
     });
     assert!(wanted.keys().eq(found.keys()), "not the same tests ran");
-    for _ in 0..GOES {
-        let differ: Vec<String> =
-            wanted.keys().filter(|test| wanted.get(*test) != found.get(*test)).cloned().collect();
-        for test in differ {
-            println!("{test}: directly {}, through the gateway {}", wanted[&test], found[&test]);
-            wanted.extend(direct.run(&[&test]));
-            found.extend(through.run(&[&test]));
+    let differ: Vec<String> =
+        wanted.keys().filter(|test| wanted.get(*test) != found.get(*test)).cloned().collect();
+    for test in differ {
+        println!("{test}: directly {}, through the gateway {}", wanted[&test], found[&test]);
+        let goes = (0..GOES).map(|_| (direct.run(&[&test]), through.run(&[&test])));
+        let agreed = goes.filter(|(wanted, found)| wanted == found).count();
+        if agreed >= ENOUGH {
+            found.insert(test.clone(), wanted[&test].clone());
         }
     }
     let count = |outcome: &str| wanted.values().filter(|one| one.starts_with(outcome)).count();
