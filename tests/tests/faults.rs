@@ -273,7 +273,7 @@ fn a_wrong_login_fails_as_it_does_at_the_local_database() {
     // When the gateway has its seat, then it says the same.
     up(&project).ok();
     for (ours, theirs) in said().iter().zip(&local) {
-        assert_eq!(ours.sqlstate, theirs.sqlstate);
+        assert_eq!(ours.sqlstate, theirs.sqlstate, "{ours:#?}");
         assert!(ours.words.starts_with(&theirs.words), "{ours:#?} {theirs:#?}");
     }
     enter(&project, AT_ONCE);
@@ -378,6 +378,8 @@ fn a_crowd_at_the_door_gets_in_or_a_clear_error() {
     let agent = Frozen::new(&lab.agent().unwrap());
     // Not by Compose: `restart` is one of the commands that see to it that there is an agent.
     project.run("docker", ["restart", project.inspect("{{.Id}}").trim()]).ok();
+    let listens = || (sockets(&gateway_process(&project), LISTEN) > 0).then_some(());
+    wait_within(AT_ONCE, "the gateway to listen", listens);
     let said = door.crowd(CROWD, CROWD_LIMIT);
     let without = |said: &Result<(), Refused>| {
         said.as_ref().is_err_and(|refused| refused.sqlstate == "57P03" && refused.words.contains(RUN_UP))
@@ -388,20 +390,26 @@ fn a_crowd_at_the_door_gets_in_or_a_clear_error() {
     let gateway = gateway_process(&project);
     std::thread::scope(|scope| {
         let crowd = scope.spawn(|| door.crowd(CROWD, CROWD_LIMIT));
-        wait_within(AT_ONCE, "the crowd to be there", || (clients(&gateway) >= CROWD).then_some(()));
+        wait_within(AT_ONCE, "the crowd to be there", || {
+            (sockets(&gateway, ESTABLISHED) >= CROWD).then_some(())
+        });
         drop(agent);
         all_in(&crowd.join().unwrap());
     });
     stays_small();
 }
 
-/// How many clients are connected to the gateway.
-fn clients(gateway: &str) -> usize {
-    // Local address with PostgreSQL's port in hexadecimal, the other side's, and the state ESTABLISHED.
-    let is_client = |line: &&str| {
+/// States of a socket, as the kernel numbers them.
+const ESTABLISHED: &str = "01";
+const LISTEN: &str = "0A";
+
+/// How many sockets at PostgreSQL's port a gateway has in this state.
+fn sockets(gateway: &str, state: &str) -> usize {
+    // Local address with the port in hexadecimal, the other side's, and the state.
+    let counts = |line: &&str| {
         let mut words = line.split_whitespace().skip(1);
-        words.next().is_some_and(|local| local.ends_with(":1538")) && words.nth(1) == Some("01")
+        words.next().is_some_and(|local| local.ends_with(":1538")) && words.nth(1) == Some(state)
     };
-    let table = std::fs::read_to_string(format!("/proc/{gateway}/net/tcp")).unwrap();
-    table.lines().filter(is_client).count()
+    let table = std::fs::read_to_string(format!("/proc/{gateway}/net/tcp")).unwrap_or_default();
+    table.lines().filter(counts).count()
 }
