@@ -9,17 +9,23 @@ use crate::{Lab, Ran, wait_for};
 /// Addresses for the engine's networks, away from those that engines choose by themselves.
 const ADDRESSES: &str = "base=10.213.0.0/16,size=24";
 
-/// A second engine beside the machine's own. It needs root, and touches neither the firewall nor the other's bridge.
+/// A second engine beside the machine's own. It needs root, and does not touch the firewall. Its bridge is one that the
+/// machine's engine made for it: without any, it would take away `docker0`, which is the other's.
 pub struct Engine {
     folder: PathBuf,
+    /// The bridge, and the machine's engine's network that it belongs to.
+    bridge: String,
     process: Option<Child>,
 }
 
 impl Engine {
     /// Starts one in the lab.
     pub fn start(lab: &Lab) -> Self {
-        let mut engine = Self { folder: lab.path("engine"), process: None };
+        let unique = lab.path("").file_name().unwrap().to_string_lossy().to_lowercase();
+        let mut engine = Self { folder: lab.path("engine"), bridge: format!("{unique}-b"), process: None };
         fs::create_dir_all(&engine.folder).unwrap();
+        let name = format!("com.docker.network.bridge.name={}", engine.bridge);
+        Ran::of(Command::new("docker").args(["network", "create", "--opt", &name, &engine.bridge])).ok();
         engine.run();
         engine
     }
@@ -40,7 +46,7 @@ impl Engine {
         let mut command = Command::new("dockerd");
         command
             .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["--host", &self.host(), "--bridge", "none", "--default-address-pool", ADDRESSES])
+            .args(["--host", &self.host(), "--bridge", &self.bridge, "--default-address-pool", ADDRESSES])
             .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"])
             .args(["--host-gateway-ip", bridge.trim()]);
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -69,5 +75,6 @@ impl Drop for Engine {
         let _ = docker(&[&["rm", "--force"], all.split_whitespace().collect::<Vec<_>>().as_slice()].concat());
         let _ = docker(&["network", "prune", "--force"]);
         self.stop();
+        let _ = Command::new("docker").args(["network", "rm", &self.bridge]).output();
     }
 }
