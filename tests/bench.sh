@@ -9,6 +9,7 @@ source tests/machine.sh
 machine_install
 machine_start
 
+tests/bench_gateway.sh
 rounds=${LAKEBASE_BENCH_ROUNDS:-25}
 scratch=$(mktemp -d)
 chmod 755 "$scratch" # PostgreSQL runs as a user of its own.

@@ -13,7 +13,7 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), pgbench python node debootstrap.
+Parts: docker engine compose postgres psql cc git (the default), pgbench python node debootstrap pgbouncer.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -94,6 +94,7 @@ has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 # 16 and later: what the pinned packages of tests/tests/drivers want.
 has_node() { has npm && has node && version_at_least "$(node --version | tr -d v)" 16; }
 has_debootstrap() { has debootstrap; }
+has_pgbouncer() { has pgbouncer; }
 
 # Homebrew keeps the folder of these programs off PATH.
 psql_of_homebrew() {
@@ -125,6 +126,7 @@ advice() {
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
     node) echo "Node.js 16 or later with npm: Debian, Ubuntu: apt install nodejs npm; Fedora: dnf install nodejs-npm; macOS: brew install node" ;;
     debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
+    pgbouncer) echo "PgBouncer: Debian, Ubuntu: apt install pgbouncer; Fedora: dnf install pgbouncer; macOS: brew install pgbouncer" ;;
     *) die "no part is called \`$1\`; see tests/machine.sh --help" ;;
   esac
 }
@@ -255,6 +257,16 @@ install_postgres() (
   trap 'as_root mv -f "$conf.lakebase-saved" "$conf"' EXIT
   as_root sh -c "echo 'create_main_cluster = false' >>'$conf'"
   apt_install postgresql
+)
+
+# The package would start its service: forbidden while it is installed, and not wanted at the next boot either.
+install_pgbouncer() (
+  policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    trap 'as_root rm -f "$policy"' EXIT
+    as_root sh -c "printf '#!/bin/sh\nexit 101\n' >'$policy' && chmod 755 '$policy'"
+  fi
+  apt_install pgbouncer && logged as_root update-rc.d pgbouncer disable
 )
 
 install_psql() { apt_install postgresql-client; }
