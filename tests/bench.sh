@@ -15,7 +15,15 @@ scratch=$(mktemp -d)
 chmod 755 "$scratch" # PostgreSQL runs as a user of its own.
 step "Building"
 cargo build --release --quiet -p cargo-lakebase -p docker-compose-lakebase
+house=$PWD
 built=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
+
+# For tests/bench_switch.sh, which finds neither cargo's folders nor ours in another home.
+export LAKEBASE_GATEWAY_DIR=$scratch/gateway
+logged gateway/image.sh --into "$LAKEBASE_GATEWAY_DIR"
+set -a
+eval "$(tests/images/build.sh)"
+set +a
 
 users=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins/docker-compose
 export HOME=$scratch/home DOCKER_CONFIG=$scratch/docker LAKEBASE_EMBEDDED_HOME=$scratch/embedded PATH=$built:$PATH
@@ -95,3 +103,7 @@ for ((i = 0; i < rounds; i++)); do
 done
 row 'up, until Compose starts (warm branch)' "$(median <"$scratch/straight")" "$(median <"$scratch/ours")"
 printf '%-44s %10s\n' "  of which Compose's own \`config\` takes" "$(median <"$scratch/model")"
+
+rm "$DOCKER_CONFIG/cli-plugins/docker-compose"
+[[ ! -x $users ]] || ln -s "$(readlink -f "$users")" "$DOCKER_CONFIG/cli-plugins/docker-compose"
+"$house/tests/bench_switch.sh" "$scratch/switch"

@@ -78,9 +78,12 @@ fn what_brings_a_gateway_back_brings_its_logins_back() {
         seat.enter();
         assert!(lab.agent().is_some(), "{back}");
     }
-    // A credential that can't be had is no reason not to start.
-    seat.project.lakebase("stop").ok();
+    // A credential that can't be had is no reason not to start, and the agent that has one needs none.
     lab.run("cargo-lakebase", ["embedded", "stop"]).ok();
+    let started = seat.project.lakebase("restart").ok();
+    assert!(!started.stderr.contains("warning"), "{started:#?}");
+    seat.project.lakebase("stop").ok();
+    lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
     let started = seat.project.lakebase("start").ok();
     assert!(started.stderr.contains("the gateway gets no logins"), "{started:#?}");
 }
