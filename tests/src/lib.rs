@@ -2,7 +2,6 @@
 //! Lakebase, and projects with their own git identity. Everything that a lab started ends with it.
 
 mod client;
-mod engine;
 mod http;
 mod output;
 mod process;
@@ -18,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use client::{Login, Refused, Session};
-pub use engine::Engine;
 pub use http::{Answer, request};
 pub use output::Ran;
 pub use process::{Frozen, comm, memory_peak, signal};

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{Engine, Frozen, Lab, Login, Project, Ran, Refused, Session, memory_peak, signal, wait_for};
+use e2e::{Frozen, Lab, Login, Project, Ran, Refused, Session, memory_peak, signal, wait_for};
 use serde_json::json;
 
 /// Longest that what should happen at once may take on a busy machine.
@@ -185,37 +185,6 @@ fn a_branch_that_is_gone_is_an_error_that_says_what_to_run() {
     up(&project).ok();
     let table = enter(&project, AT_ONCE).query(AT_ONCE, "SELECT to_regclass('mine')");
     assert_eq!(table.as_deref(), Ok(""));
-}
-
-#[test]
-fn an_engine_that_restarts_needs_nobody_to_bring_logins_back() {
-    // Given an engine of our own, and a gateway on it.
-    let lab = Lab::with_embedded();
-    let mut engine = Engine::start(&lab);
-    let host = engine.host();
-    let project = shop(&lab, "shop", &[]);
-    let on_it = |words: &[&str]| {
-        Ran::within(UP, project.command("docker", words).env("DOCKER_HOST", &host)).ok().stdout
-    };
-    on_it(&["compose", "lakebase", "up", "-d", "--wait"]);
-    enter(&project, AT_ONCE);
-    let containers = || on_it(&["ps", "--all", "--no-trunc", "--format", "{{.ID}}"]);
-    let before = containers();
-
-    // When it stops, then clients know at once; when it is back, then so is the database.
-    cut(&project, || engine.stop());
-    refusal(&project, AT_ONCE);
-    engine.run();
-    wait_within(UP, "the gateway to come back", || login(&project).open(AT_ONCE).ok());
-    enter(&project, AT_ONCE);
-
-    // The same when the gateway itself crashes.
-    let process = on_it(&["inspect", "--format", "{{.State.Pid}}", before.trim()]);
-    cut(&project, || signal(process.trim(), "KILL"));
-    wait_within(UP, "the gateway to come back", || login(&project).open(AT_ONCE).ok());
-    enter(&project, AT_ONCE);
-    assert_eq!(containers(), before);
-    on_it(&["compose", "lakebase", "down"]);
 }
 
 #[test]
