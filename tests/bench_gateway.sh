@@ -262,18 +262,18 @@ memory_row() {
   local target=$1 leg=$2 pid=$3 before after client
   before=$(memory "$pid")
   as_client "$target" "$pgbench" -n -c "$idle" -T 3600 -f idle.sql "$(address "$target" "$leg")" >/dev/null 2>pgbench.log &
-  client=$! started+=($!)
+  client=$!
   until_true 300 all_idle || die "not all of $idle sessions opened: $(tail -n 3 pgbench.log)"
   after=$(memory "$pid")
-  kill "$client"
-  wait "$client" 2>/dev/null || true
   awk -v name="  $target" -v a="$before" -v b="$after" -v n="$idle" \
     'BEGIN { printf "%-34s %9.1f %9.1f %9.1f\n", name, a / 1024, b / 1024, (b - a) / n }'
   boss "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'branch'" >/dev/null
+  wait "$client" 2>/dev/null || true # It ends with its sessions.
   until_true 60 none_left || die "sessions that nobody uses stay open"
 }
 
-printf 'SELECT 1;\n\\sleep 3600 s\n' >idle.sql
+# Not an hour: pgbench counts in microseconds, and its longest sleep is 2^31 of them.
+printf 'SELECT 1;\n\\sleep 2000 s\n' >idle.sql
 for leg in "${legs[@]}"; do
   printf '\n'
   if [[ $leg == disable ]]; then echo "The client's leg in the clear (direct: as the branch wants it)"; else echo "TLS on every leg"; fi
