@@ -7,7 +7,7 @@
 //!
 //! The order of the modules is the order of a connection: [`message`] parses, [`tls`] encrypts, [`scram`] checks a password,
 //! [`frontend`] speaks to the client, [`resolve`] and [`upstream`] to the server, [`refusal`] holds either's errors, [`proxy`]
-//! joins the two, [`spin`] keeps a thread awake between their messages, [`session`] is the whole life. [`seat`] puts it all in a container's place: the program `lakebase-gateway`.
+//! joins the two, [`session`] is the whole life. [`seat`] puts it all in a container's place: the program `lakebase-gateway`.
 //!
 //! Source of the protocol: the PostgreSQL manual, chapter "Frontend/Backend Protocol".
 
@@ -19,7 +19,6 @@ pub mod resolve;
 pub mod scram;
 pub mod seat;
 pub mod session;
-pub mod spin;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

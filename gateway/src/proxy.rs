@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::spin::{self, Way};
-
 /// Bytes moved at once: four TLS records' worth, so that a bulk copy is not a system call a record.
 const CHUNK: usize = 64 * 1024;
 /// How long the goodbyes at a session's end may take.
@@ -34,7 +32,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut up, mut down) = (Pump::new(Way::Up), Pump::new(Way::Down));
+    let (mut up, mut down) = (Pump::default(), Pump::default());
     let mut client_sends = true;
     let mut server_hears = true;
     let result = poll_fn(|cx| {
@@ -62,8 +60,8 @@ where
 }
 
 /// One direction.
+#[derive(Default)]
 struct Pump {
-    way: Way,
     /// What was read and not yet taken, from `taken` on; empty most of the time.
     rest: Vec<u8>,
     taken: usize,
@@ -74,10 +72,6 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(way: Way) -> Self {
-        Self { way, rest: Vec::new(), taken: 0, unflushed: false, ended: false }
-    }
-
     /// Moves what there is; ready when the source has ended and everything was handed over.
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
     where
@@ -149,7 +143,6 @@ impl Pump {
                 }
             }
         }
-        spin::moved(self.way);
         Poll::Ready(Ok(()))
     }
 }

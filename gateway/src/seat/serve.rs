@@ -23,7 +23,6 @@ use crate::refusal::INVALID_PASSWORD;
 use crate::resolve::{ResolveError, Resolver};
 use crate::scram::ScramError;
 use crate::session::{Outcome, SessionOptions};
-use crate::spin;
 use crate::tls::{self, TlsError};
 use crate::upstream::Remote;
 
@@ -104,7 +103,6 @@ pub async fn run(config: Config, log: Arc<Log>) -> Result<(), ServeError> {
         let tokens = Arc::clone(&tokens);
         async move { tokens.keep_fresh().await }
     });
-    tokio::spawn(spin::watch());
     let options =
         SessionOptions { upstream_timeout: config.connect_wait, retry: true, ..SessionOptions::default() };
     let path = config.control.clone();
