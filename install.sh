@@ -349,6 +349,16 @@ our_program() {
   return 1
 }
 
+# What the agent keeps in its folder (docker-compose-lakebase/src/agent.rs says where), once it has ended.
+uninstall_agent() {
+  local folder=${1:-$HOME/.local/state/lakebase/agent}
+  until_true 10 test ! -e "$folder/agent.sock" || return 0
+  rm -f "$folder"/{agent.lock,agent.log,projects.json}
+  # Empty ones only, ours and those above it that it may have made.
+  rmdir "$folder" 2>/dev/null && [[ -z ${1:-} ]] && rmdir -p "${folder%/*}" 2>/dev/null
+  return 0
+}
+
 uninstall() {
   local purge=$1 path detail program stays=()
   if [[ ! -e $manifest ]]; then
@@ -359,6 +369,7 @@ uninstall() {
   while IFS=$'\t' read -r path detail; do forget_git_user "$path" && forget_git_branch "$path"; done < <(each git-user && each git-branch)
   if program=$(our_program docker-compose-lakebase); then
     "$program" agent --stop || true # It would end by itself ten minutes after the last gateway.
+    uninstall_agent "${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/lakebase}"
   fi
   if program=$(our_program cargo-lakebase); then
     step "Stopping the embedded Lakebase"
