@@ -109,7 +109,8 @@ port = $server_port
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$scratch/data'
 ssl = on
-max_connections = $((idle + 120))
+# Beside the idle ones: 80 clients at a time, and as many sessions that PgBouncer keeps.
+max_connections = $((idle + 300))
 shared_buffers = 512MB
 max_wal_size = 8GB
 checkpoint_timeout = 1h
