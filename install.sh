@@ -354,8 +354,12 @@ uninstall_agent() {
   local folder=${1:-$HOME/.local/state/lakebase/agent}
   until_true 10 test ! -e "$folder/agent.sock" || return 0
   rm -f "$folder"/{agent.lock,agent.log,projects.json}
-  # Empty ones only, ours and those above it that it may have made.
-  rmdir "$folder" 2>/dev/null && [[ -z ${1:-} ]] && rmdir -p "${folder%/*}" 2>/dev/null
+  rmdir "$folder" 2>/dev/null || return 0
+  [[ -z ${1:-} ]] || return 0
+  # Empty ones only, those that it may have made.
+  for folder in "$HOME"/.local/state/lakebase "$HOME"/.local/state "$HOME"/.local; do
+    rmdir "$folder" 2>/dev/null || break
+  done
   return 0
 }
 
@@ -369,7 +373,10 @@ uninstall() {
   while IFS=$'\t' read -r path detail; do forget_git_user "$path" && forget_git_branch "$path"; done < <(each git-user && each git-branch)
   if program=$(our_program docker-compose-lakebase); then
     "$program" agent --stop || true # It would end by itself ten minutes after the last gateway.
-    uninstall_agent "${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/lakebase}"
+    case ${XDG_RUNTIME_DIR:-} in
+      /*) uninstall_agent "$XDG_RUNTIME_DIR/lakebase" ;;
+      *) uninstall_agent ;;
+    esac
   fi
   if program=$(our_program cargo-lakebase); then
     step "Stopping the embedded Lakebase"

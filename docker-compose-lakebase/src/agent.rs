@@ -121,7 +121,9 @@ impl Project {
 
 /// The agent's folder: `$XDG_RUNTIME_DIR/lakebase`, else `~/.local/state/lakebase/agent`.
 fn folder(env: &Env) -> Option<PathBuf> {
-    let runtime = env.get("XDG_RUNTIME_DIR").map(|folder| Path::new(folder).join("lakebase"));
+    // A relative one counts for nothing (XDG Base Directory Specification), and would be another one for each process.
+    let runtime = env.get("XDG_RUNTIME_DIR").map(Path::new).filter(|folder| folder.is_absolute());
+    let runtime = runtime.map(|folder| folder.join("lakebase"));
     runtime.or_else(|| Some(Path::new(env.get("HOME")?).join(".local/state/lakebase/agent")))
 }
 

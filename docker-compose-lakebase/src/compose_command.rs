@@ -6,7 +6,7 @@ use lakebase::api::Client;
 use lakebase::auth::{self, Auth, Way};
 use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
-use lakebase::compose::model::Model;
+use lakebase::compose::model::{Model, Service};
 use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Connect, Key, Settings};
@@ -131,6 +131,12 @@ impl Prepared<'_> {
     async fn through(self, image: String, world: &mut World<'_>) -> Result<std::convert::Infallible> {
         let Self { call, real, said, session, client, seen } = self;
         overlay::seat::fits(&said.model, &said.database)?;
+        if said.model.services.get(&said.database).is_some_and(Service::is_published_to_all) {
+            world.ui.warn(&format!(
+                "`{}` is published to the network, where the local password opens the branch: write `127.0.0.1:` before the port",
+                said.database
+            ));
+        }
         let (live, leftovers) = tokio::join!(
             session.live_from(&client, seen, call.fresh, world.ui),
             leftovers(&real, &said.model.name, &said.database),
@@ -302,7 +308,7 @@ async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Lef
     let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
     let (project, service) = (label("project", project), label("service", database));
     let format = format!(
-        "{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label \"{}\"}}}}\t{{{{.Mounts}}}}\t{{{{.Status}}}}",
+        "{{{{.ID}}}}\t{{{{.State}}}}\t{{{{json (.Label \"{}\")}}}}\t{{{{.Mounts}}}}\t{{{{.Status}}}}",
         overlay::seat::BRANCH
     );
     let all = ["ps", "--all", "--no-trunc", "--filter", &project, "--filter", &service, "--format", &format];
@@ -311,6 +317,8 @@ async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Lef
         let mut fields = line.split('\t');
         let (id, state, branch, mounts) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let status = fields.next()?;
+        // As JSON: an image may bring a label of that name, with tabs and line ends in it.
+        let branch: String = serde_json::from_str(branch).ok()?;
         let gateway = !branch.is_empty();
         // The engine's own names are 64 hexadecimal digits.
         let nameless = |mount: &&str| mount.len() == 64 && mount.chars().all(|c| c.is_ascii_hexdigit());
@@ -319,7 +327,7 @@ async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Lef
             id: id.to_owned(),
             running: state != "exited" && state != "created",
             gateway,
-            without_login: (gateway && status.contains("(unhealthy)")).then(|| branch.to_owned()),
+            without_login: (gateway && status.contains("(unhealthy)")).then_some(branch),
             nameless_volumes: if gateway { Vec::new() } else { mounts.collect() },
         })
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::auth::is_loopback_host;
 use crate::error::{Error, Kind, Result};
 
 /// The parts of a project's model that matter here.
@@ -127,6 +128,15 @@ impl Service {
         self.other.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether a port of it can be reached from other machines, as Compose publishes one that names no address.
+    pub fn is_published_to_all(&self) -> bool {
+        let is_open = |port: &Value| {
+            let address = port.get("host_ip").and_then(Value::as_str).unwrap_or("0.0.0.0");
+            port.get("published").is_some() && !is_loopback_host(address)
+        };
+        self.other.get("ports").and_then(Value::as_array).is_some_and(|ports| ports.iter().any(is_open))
+    }
+
     /// The arguments of its command, if it sets one.
     pub fn command(&self) -> Vec<&str> {
         let words = self.other.get("command").and_then(Value::as_array);
@@ -152,6 +162,19 @@ mod tests {
                 prop_assert_eq!(error.kind, Kind::NoModel);
             }
         }
+    }
+
+    #[test]
+    fn a_port_without_an_address_is_open_to_all() {
+        let open = |ports: &str| {
+            let model = format!(r#"{{"name":"x","services":{{"db":{{"ports":{ports}}}}}}}"#);
+            Model::parse(model.as_bytes()).unwrap().services["db"].is_published_to_all()
+        };
+        assert!(open(r#"[{"target":5432,"published":"5432"}]"#));
+        assert!(open(r#"[{"target":5432,"published":"5432","host_ip":"0.0.0.0"}]"#));
+        assert!(!open(r#"[{"target":5432,"published":"5432","host_ip":"127.0.0.1"}]"#));
+        assert!(!open(r#"[{"target":5432,"published":"5432","host_ip":"::1"}]"#));
+        assert!(!open(r#"[{"target":5432}]"#) && !open("[]"));
     }
 
     #[test]
