@@ -2,18 +2,22 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 
-use std::io::{BufRead, BufReader, Write};
+mod feed;
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 use tempfile::TempDir;
+
+pub use feed::Feed;
+use feed::lines;
 
 /// The identity on the branch.
 pub const IDENTITY: &str = "ada@example.org";
@@ -233,20 +237,14 @@ impl Seat {
 
     /// A feed that the program has greeted.
     pub fn feed(&self) -> Feed {
-        let mut child = Command::new(PROGRAM)
+        let child = Command::new(PROGRAM)
             .arg("feed")
             .env("LAKEBASE_CONTROL", &self.control)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = lines(child.stdout.take().unwrap());
-        let hello = lines.recv_timeout(Duration::from_secs(20)).unwrap();
-        assert_eq!(
-            hello,
-            format!("{{\"hello\":{{\"branch\":\"dev-ada\",\"version\":\"{}\"}}}}", env!("CARGO_PKG_VERSION"))
-        );
-        Feed { input: child.stdin.take(), child, lines }
+        Feed::of(child)
     }
 
     /// Starts a `healthy` that waits until there is news.
@@ -323,75 +321,6 @@ impl Drop for Seat {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A feed, with the test as its host.
-pub struct Feed {
-    child: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Feed {
-    pub fn say(&mut self, line: &str) {
-        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// Sends bytes without an end of line; the gateway may hang up in their midst.
-    pub fn flood(&mut self, count: usize) {
-        let _ = self.input.as_mut().unwrap().write_all(&vec![b'x'; count]);
-    }
-
-    pub fn token(&mut self, token: &str, seconds: i64) {
-        let expires =
-            jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-        self.say(&format!("{{\"token\":\"{token}\",\"expires\":\"{expires}\"}}"));
-    }
-
-    /// The gateway's next line, waited for.
-    pub fn hear(&self) -> String {
-        self.lines.recv_timeout(Duration::from_secs(30)).unwrap()
-    }
-
-    /// Waits until a token is wanted.
-    pub fn wanted(&self) {
-        assert_eq!(self.hear(), "{\"want\":\"token\"}");
-    }
-
-    /// Whether nothing more was said.
-    pub fn silent(&self) -> bool {
-        self.lines.try_recv().is_err()
-    }
-
-    /// Waits until the gateway ended it.
-    pub fn ended(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
-    }
-
-    /// Ends as a host that hangs up; waits for the process.
-    pub fn end(&mut self) -> std::process::ExitStatus {
-        self.input = None;
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// Asks until there is an answer, for a minute at most.

@@ -7,9 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use e2e::{Ran, free_port};
+use e2e::{Ran, free_port, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, chown};
 
@@ -70,7 +69,9 @@ impl Plain {
         plain.process = Some(postgres.spawn().unwrap());
         let boss = plain.server.with("PGHOST", data.to_str().unwrap()).with("PGUSER", "boss");
         let boss = boss.with("PGDATABASE", "postgres");
-        wait("PostgreSQL", || seat.run(&boss, "psql", &["-Xc", "SELECT 1"]).code == Some(0));
+        wait_for("PostgreSQL", || {
+            (seat.run(&boss, "psql", &["-Xc", "SELECT 1"]).code == Some(0)).then_some(())
+        });
         seat.sql(&boss, &format!("CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"));
         seat.sql(&boss, &format!("CREATE DATABASE {USER} OWNER {USER}"));
         plain
@@ -129,7 +130,7 @@ impl<'a> Gateway<'a> {
         // The login of a plain server is its password, and does not end.
         let login = serde_json::json!({"token": PASSWORD, "expires": "2099-01-01T00:00:00Z"});
         writeln!(feed.stdin.as_mut().unwrap(), "{login}").unwrap();
-        wait("the gateway", || Ran::of(&mut exec(&["healthy"])).code == Some(0));
+        wait_for("the gateway", || (Ran::of(&mut exec(&["healthy"])).code == Some(0)).then_some(()));
         gateway.feed = Some(feed);
         gateway
     }
@@ -140,15 +141,6 @@ impl Drop for Gateway<'_> {
         let _ = self.seat.lab.command("docker", ["rm", "--force", &self.container]).output();
         // Which ends with it.
         let _ = self.feed.take().map(|mut feed| feed.wait());
-    }
-}
-
-/// Looks until it is so.
-fn wait(what: &str, look: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !look() {
-        assert!(Instant::now() < until, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
