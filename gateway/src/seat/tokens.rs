@@ -53,8 +53,10 @@ pub struct Tokens {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
-    feed: Option<Feed>,
-    feeds: u64,
+    /// Those that are there. The last to come is asked; the others wait for their turn.
+    feeds: Vec<Feed>,
+    /// How many have come.
+    attached: u64,
     /// When the feed was asked for the token that has not come yet.
     asked: Option<Instant>,
     failure: Option<Failure>,
@@ -92,13 +94,13 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// Makes `wants` the feed, in the place of any before it. It receives `()` for every token that is wanted, the first at
+    /// Makes `wants` the feed that is asked, before those that are there already. It receives `()` for every token that is wanted, the first at
     /// once where none is held. Gives the number to [`Self::detach`] it by.
     pub fn attach(&self, wants: mpsc::UnboundedSender<()>) -> u64 {
         let mut state = self.lock();
-        state.feeds += 1;
-        let id = state.feeds;
-        state.feed = Some(Feed { id, wants });
+        state.attached += 1;
+        let id = state.attached;
+        state.feeds.push(Feed { id, wants });
         state.asked = None;
         state.closed = None;
         state.forgive();
@@ -108,12 +110,14 @@ impl Tokens {
         id
     }
 
-    /// Forgets a feed that has ended, unless another took its place.
+    /// Forgets a feed that has ended; the one before it is asked from now on.
     pub fn detach(&self, id: u64) {
         let mut state = self.lock();
-        if state.feed.as_ref().is_some_and(|feed| feed.id == id) {
-            state.feed = None;
+        let asked = state.feeds.last().is_some_and(|feed| feed.id == id);
+        state.feeds.retain(|feed| feed.id != id);
+        if asked {
             state.asked = None;
+            state.ask_if_due(Timestamp::now());
         }
     }
 
@@ -155,7 +159,7 @@ impl Tokens {
     /// another feed comes. A feed in whose place another came says nothing about that one.
     pub fn close(&self, id: u64, words: String) {
         let mut state = self.lock();
-        if state.feed.as_ref().is_none_or(|feed| feed.id != id) {
+        if state.feeds.last().is_none_or(|feed| feed.id != id) {
             return;
         }
         state.held = None;
@@ -215,7 +219,7 @@ impl Tokens {
             let wait = tokio::time::timeout_at(deadline.min(stands_until), changed.changed()).await;
             if wait.is_err() && Instant::now() >= deadline {
                 let state = self.lock();
-                return Err(NoToken(if state.feed.is_none() {
+                return Err(NoToken(if state.feeds.is_empty() {
                     "nothing on the host hands over logins".to_owned()
                 } else {
                     format!("the host did not answer within {} s", patience.as_secs())
@@ -233,7 +237,7 @@ impl Tokens {
         if state.usable(Timestamp::now()).is_some() {
             return Ok(());
         }
-        Err(NoToken(match (&state.failure, &state.held, &state.feed) {
+        Err(NoToken(match (&state.failure, &state.held, state.feeds.last()) {
             (Some(failure), _, _) => failure.words.clone(),
             (None, Some(held), _) if held.refused => "the branch refused the login".to_owned(),
             (None, _, None) => "nothing on the host hands over logins".to_owned(),
@@ -311,7 +315,7 @@ impl State {
         if self.closed.is_some() || self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
             return;
         }
-        if let Some(feed) = &self.feed
+        if let Some(feed) = self.feeds.last()
             && feed.wants.send(()).is_ok()
         {
             self.asked = Some(Instant::now());

@@ -133,8 +133,25 @@ async fn the_last_feed_is_asked_and_one_that_ended_before_is_forgotten() {
     // the second takes over what the first had not answered, and stays when the first ends
     assert!(second_asked.try_recv().is_ok());
     tokens.detach(id);
-    assert!(tokens.lock().feed.is_some());
+    assert!(!tokens.lock().feeds.is_empty());
     assert!(first_asked.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_feed_that_comes_and_goes_leaves_the_one_before_it_in_its_place() {
+    // given a feed, and a visitor that takes its turn and ends without a token
+    let tokens = Tokens::default();
+    let (stays, mut asked) = mpsc::unbounded_channel();
+    let (goes, mut visitor_asked) = mpsc::unbounded_channel();
+    tokens.attach(stays);
+    assert!(asked.try_recv().is_ok());
+    let visitor = tokens.attach(goes);
+    assert!(visitor_asked.try_recv().is_ok());
+    // when the visitor goes, then the feed is asked again, and what it hands over is taken
+    tokens.detach(visitor);
+    assert!(asked.try_recv().is_ok());
+    tokens.offer(credential("x"), in_seconds(3600));
+    assert_eq!(tokens.get(PATIENCE).await.unwrap(), credential("x"));
 }
 
 #[tokio::test(start_paused = true)]
