@@ -295,8 +295,8 @@ machine_install() {
 
 # Is the process of this id (from a pid file) the program of this name?
 is_process() { is_alive "$1" && [[ $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]; }
-# A process that has ended and waits for its parent has no command line.
-is_alive() { [[ -n $1 ]] && grep -q . "/proc/$1/cmdline" 2>/dev/null; }
+# A process that has ended and waits for its parent is a zombie. (Its command line says nothing: it is empty during exec too.)
+is_alive() { [[ -n $1 ]] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
 has_ended() { ! is_alive "$1"; }
 
 # A machine that was stopped hard leaves pid files; where another process has that id by now, the engine would not start.
