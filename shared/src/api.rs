@@ -3,6 +3,7 @@
 //! Routes, fields and messages are those of the official Python SDK (`databricks.sdk.service.postgres`).
 
 mod error;
+mod facts;
 mod transport;
 mod wait;
 mod wire;
@@ -14,6 +15,7 @@ use reqwest::Method;
 use serde_json::json;
 
 pub use self::error::ApiError;
+pub use self::facts::{Branch, BranchPath, Credential, Endpoint, Project, Role};
 use self::transport::{ME, NO_BODY};
 pub use self::wait::{Deadline, Pause};
 use crate::auth::Auth;
@@ -40,84 +42,6 @@ pub struct Client {
     auth: Auth,
     /// Fetched once: the Databricks CLI takes long to answer.
     token: Secret,
-}
-
-/// `projects/{p}/branches/{b}`, made of ids that are safe in a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BranchPath {
-    /// The project's id.
-    pub project: ResourceId,
-    /// The branch's id.
-    pub branch: ResourceId,
-}
-
-impl std::fmt::Display for BranchPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "projects/{}/branches/{}", self.project, self.branch)
-    }
-}
-
-/// A project's facts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
-    /// Its `uid`, which is not its id.
-    pub uid: String,
-    /// Whether roles may log in with passwords of their own.
-    pub native_login: bool,
-}
-
-/// A role's facts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Role {
-    /// Its resource name.
-    pub name: String,
-    /// Whether it has a password of its own.
-    pub native: bool,
-}
-
-/// A branch's facts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Branch {
-    /// Its resource name.
-    pub name: String,
-    /// `INIT`, `READY`, `RESETTING`, `IMPORTING`, `ARCHIVED` or `DELETED` (also while it is being deleted).
-    pub state: String,
-    /// Whether it is the project's default branch.
-    pub default: bool,
-    /// Whether it is protected.
-    pub protected: bool,
-    /// When it goes by itself.
-    pub expires: Option<Timestamp>,
-    /// The resource name of the branch that it is a copy of; a root branch has none.
-    pub parent: Option<String>,
-    /// The moment of the parent that it shows; where the API gives none, when it was made.
-    pub forked: Option<Timestamp>,
-    /// Logical size in bytes.
-    pub size: Option<i64>,
-}
-
-/// The read-write endpoint of a branch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its resource name.
-    pub name: String,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// `INIT`, `ACTIVE`, `IDLE` or `DEGRADED`; IDLE wakes when somebody connects.
-    pub state: String,
-    /// Whether it was switched off, so that it never wakes.
-    pub disabled: bool,
-}
-
-/// A token for the database login.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    /// The password.
-    pub token: Secret,
-    /// Until when a login with it is accepted.
-    pub expires: Timestamp,
 }
 
 impl Client {
@@ -169,7 +93,8 @@ impl Client {
         if found.uid.is_empty() || found.uid.len() > 64 || !found.uid.chars().all(plain) {
             return Err(unreadable("the project's uid has characters that a uid never has"));
         }
-        Ok(Project { uid: found.uid, native_login: found.status.enable_pg_native_login })
+        let retention = found.status.history_retention_duration.as_deref().and_then(seconds);
+        Ok(Project { uid: found.uid, native_login: found.status.enable_pg_native_login, retention })
     }
 
     /// Makes a project and waits until the operation is done.
@@ -187,20 +112,20 @@ impl Client {
     /// [`ApiError`]
     pub async fn branch(&self, path: &BranchPath) -> ApiResult<Branch> {
         let found: wire::Branch = self.get(&path.to_string(), &[]).await?;
-        Ok(Branch {
-            name: found.name,
-            state: if found.status.pending_state == "DELETED" {
-                found.status.pending_state
-            } else {
-                found.status.current_state
-            },
-            default: found.status.default,
-            protected: found.status.is_protected,
-            expires: found.status.expire_time,
-            parent: found.status.source_branch,
-            forked: found.status.source_branch_time.or(found.create_time),
-            size: found.status.logical_size_bytes,
-        })
+        Ok(found.into())
+    }
+
+    /// Every branch of a project.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn branches(&self, project: &ResourceId) -> ApiResult<Vec<Branch>> {
+        let all: Vec<wire::Branch> = self
+            .pages(&format!("projects/{project}/branches"), |page: wire::Branches| {
+                (page.branches, page.next_page_token)
+            })
+            .await?;
+        Ok(all.into_iter().map(Branch::from).collect())
     }
 
     /// Makes `path` a copy of `parent` that lives for `ttl`, and waits until the operation is done.
@@ -340,6 +265,11 @@ fn printable(text: String, what: &str) -> ApiResult<String> {
         return Err(unreadable(&format!("{what} is empty or has control characters")));
     }
     Ok(text)
+}
+
+/// A duration as the API writes it, such as `604800s`.
+fn seconds(text: &str) -> Option<SignedDuration> {
+    text.strip_suffix('s')?.parse().ok().map(SignedDuration::from_secs)
 }
 
 /// `host`, or `host:port` as the embedded Lakebase writes it.

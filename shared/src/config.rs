@@ -35,11 +35,17 @@ pub enum Key {
     Connect,
     /// The role that sessions start as; with `connect = "password"`, the one that logs in.
     Role,
+    /// How old a copy may get: extending its life ends there.
+    MaxAge,
+    /// Files of SQL that run once on a new copy, before anybody gets a login to it.
+    AfterBranch,
+    /// Whether a copy that no such file ran on is withheld.
+    RequireMask,
 }
 
 impl Key {
     /// Every setting.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::ProjectName,
         Self::ProjectId,
         Self::ParentBranch,
@@ -49,6 +55,9 @@ impl Key {
         Self::DatabaseService,
         Self::Connect,
         Self::Role,
+        Self::MaxAge,
+        Self::AfterBranch,
+        Self::RequireMask,
     ];
 
     /// The name in `metadata.lakebase`, and of the flag: lower case with hyphens.
@@ -63,6 +72,9 @@ impl Key {
             Self::DatabaseService => "database-service",
             Self::Connect => "connect",
             Self::Role => "role",
+            Self::MaxAge => "max-age",
+            Self::AfterBranch => "after-branch",
+            Self::RequireMask => "require-mask",
         }
     }
 
@@ -189,13 +201,43 @@ impl Settings {
     /// # Errors
     /// [`Kind::BadConfig`] where it is no duration such as `24h`, `90m` or `7d`.
     pub fn ttl(&self) -> Result<SignedDuration> {
-        let text = self.text(Key::Ttl).unwrap_or_default();
+        self.duration(Key::Ttl)
+    }
+
+    /// How old a copy may get: extending its life ends there.
+    ///
+    /// # Errors
+    /// As for [`Settings::ttl`].
+    pub fn max_age(&self) -> Result<SignedDuration> {
+        self.duration(Key::MaxAge)
+    }
+
+    /// The files of SQL that run once on a new copy, in their order, as written: relative to the project's file.
+    pub fn after_branch(&self) -> Vec<&str> {
+        let list = self.text(Key::AfterBranch).unwrap_or_default();
+        list.split(',').map(str::trim).filter(|path| !path.is_empty()).collect()
+    }
+
+    /// Whether a copy that was not masked is withheld.
+    ///
+    /// # Errors
+    /// [`Kind::BadConfig`] where it is neither `true` nor `false`.
+    pub fn require_mask(&self) -> Result<bool> {
+        match self.text(Key::RequireMask) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(self.bad(Key::RequireMask, "`true` or `false`")),
+        }
+    }
+
+    fn duration(&self, key: Key) -> Result<SignedDuration> {
+        let text = self.text(key).unwrap_or_default();
         let parsed = text.parse::<Span>().ok().and_then(|span| span.total(days_of_24_hours()).ok());
         match parsed {
             Some(seconds) if (60.0..=30.0 * 86_400.0).contains(&seconds) => {
                 Ok(SignedDuration::from_secs_f64(seconds.floor()))
             }
-            _ => Err(self.bad(Key::Ttl, "a duration from 1m to 30d, such as `24h` or `7d`")),
+            _ => Err(self.bad(key, "a duration from 1m to 30d, such as `24h` or `7d`")),
         }
     }
 

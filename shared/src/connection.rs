@@ -71,7 +71,7 @@ impl Connection {
 
     /// The server's command-line options (PostgreSQL documentation, 34.1.2, `options`): the role, in which a
     /// backslash keeps a space or a backslash from ending it.
-    fn options(&self) -> Option<String> {
+    pub(crate) fn options(&self) -> Option<String> {
         let mut text = "-c role=".to_owned();
         for c in self.role.as_deref()?.chars() {
             if c.is_whitespace() || c == '\\' {

@@ -34,6 +34,8 @@ pub const DATABRICKS_UNKNOWN: [&str; 3] =
     ["DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "ARM_CLIENT_ID"];
 /// The user's home folder.
 pub const HOME: &str = "HOME";
+/// The user's state folder (XDG Base Directory Specification).
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
 /// Docker's configuration folder, where it is not `~/.docker`.
 pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// Set by Docker for a plugin that it started; Compose reads it to know that it is one.

@@ -60,11 +60,19 @@ pub enum Kind {
     Interrupted,
     /// Something that this version can't do.
     Unsupported,
+    /// The branch tests nothing any more: it is ahead of the project's migrations, or one of them was edited since.
+    Stale,
+    /// Production's rows would be handed out unmasked, or masking them failed.
+    NotMasked,
+    /// The branch's database refused a login or a statement.
+    Database,
+    /// `doctor` found something that needs a hand.
+    Unwell,
 }
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Usage,
         Self::NoRepository,
         Self::NoGitUser,
@@ -92,6 +100,10 @@ impl Kind {
         Self::Io,
         Self::Interrupted,
         Self::Unsupported,
+        Self::Stale,
+        Self::NotMasked,
+        Self::Database,
+        Self::Unwell,
     ];
 
     /// The process's exit code: 64 for usage, 65 to 99 for the rest (0 to 3 belong to `check`, and after
@@ -177,7 +189,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_own_code_between_64_and_99() {
         let codes: Vec<u8> = Kind::ALL.iter().map(|kind| kind.exit_code()).collect();
-        assert_eq!(codes, (64..64 + 27).collect::<Vec<u8>>());
+        assert_eq!(codes, (64..64 + 31).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Who works on what: a folder's git user and git branch. The only user of git2.
 
+mod fate;
+
 use std::path::{Path, PathBuf};
 
 use git2::{Config, ErrorCode, Repository};
+use serde::{Deserialize, Serialize};
 
+pub use self::fate::Fate;
 use crate::error::{Error, Kind, Result};
 
 /// The git identity from which a branch id is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitIdentity {
     /// `user.name`.
     pub user: String,
@@ -24,6 +28,14 @@ pub struct GitIdentity {
 pub fn worktree_root(folder: &Path) -> Result<PathBuf> {
     let repository = open(folder)?;
     Ok(repository.workdir().unwrap_or_else(|| repository.path()).to_owned())
+}
+
+/// The common folder of the repository that holds `folder`, which all of its worktrees share.
+///
+/// # Errors
+/// [`Kind::NoRepository`] as for [`worktree_root`].
+pub fn repository(folder: &Path) -> Result<PathBuf> {
+    open(folder).map(|repository| repository.commondir().to_owned())
 }
 
 /// Whether git would leave `file` out of a commit: it is ignored and not tracked.

@@ -31,7 +31,11 @@ pub mod ensure;
 
 pub mod connection;
 
+pub mod sql;
+
 pub mod env_file;
+
+pub mod record;
 
 pub mod compose;
 

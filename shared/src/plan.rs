@@ -97,12 +97,14 @@ mod tests {
     fn branch() -> Branch {
         Branch {
             name: "projects/shop/branches/dev-ada-x-123456".into(),
+            uid: "br-1".into(),
             state: "READY".into(),
             default: false,
             protected: false,
             expires: Some(now() + SignedDuration::from_hours(5)),
             parent: Some(PARENT.into()),
             forked: None,
+            created: None,
             size: None,
         }
     }

@@ -39,11 +39,21 @@ pub(super) struct Project {
 pub(super) struct ProjectStatus {
     #[serde(default)]
     pub(super) enable_pg_native_login: bool,
+    pub(super) history_retention_duration: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct Branches {
+    #[serde(default)]
+    pub(super) branches: Vec<Branch>,
+    pub(super) next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Branch {
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) uid: String,
     pub(super) create_time: Option<jiff::Timestamp>,
     #[serde(default)]
     pub(super) status: BranchStatus,

@@ -46,10 +46,24 @@ fn layer(path: &Path, table: &Value) -> Result<Layer> {
             bad(format!("`metadata.lakebase.{name}` is no setting"))
                 .hint(format!("the settings are {}", known()))
         })?;
-        let value = value.as_str().ok_or_else(|| bad(format!("`metadata.lakebase.{name}` is no text")))?;
-        layer.insert(key, value.to_owned());
+        let value = text(value)
+            .ok_or_else(|| bad(format!("`metadata.lakebase.{name}` is no text, list or switch")))?;
+        layer.insert(key, value);
     }
     Ok(layer)
+}
+
+/// A value as `lakebase.config` would have it: a list with commas, a switch as a word.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(on) => Some(on.to_string()),
+        Value::Array(items) => {
+            let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            Some(items?.join(","))
+        }
+        _ => None,
+    }
 }
 
 /// The manifest's text with `key` set to `value` in its `metadata.lakebase`; comments and order stay.
@@ -90,6 +104,8 @@ pub fn with(path: &Path, text: &str, key: Key, value: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+    use crate::env_vars::Env;
 
     const MANIFEST: &str = "[package]\nname = \"shop\" # the shop\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[package.metadata.lakebase]\n# where it lives\nproject-name = \"shop\" # id\nttl = \"2h\"\n\n[dependencies]\n";
 
@@ -114,6 +130,18 @@ mod tests {
     fn a_manifest_without_the_table_has_no_settings() {
         let (_folder, path) = project("[package]\nname = \"shop\"\nversion = \"0.1.0\"\n");
         assert_eq!(read(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_list_and_a_switch_are_settings_too() {
+        let more = "after-branch = [\"mask.sql\", \"trim.sql\"]\nrequire-mask = true\nttl = \"2h\"";
+        let (_folder, path) = project(&MANIFEST.replace("ttl = \"2h\"", more));
+        let (path, layer) = read(&path).unwrap().unwrap();
+        let settings = Settings::layered(Layer::new(), &Env::default(), Some((path, layer)));
+        assert_eq!(settings.after_branch(), ["mask.sql", "trim.sql"]);
+        assert!(settings.require_mask().unwrap());
+        let (_folder, path) = project(&MANIFEST.replace("\"2h\"", "2"));
+        assert_eq!(read(&path).unwrap_err().kind, Kind::BadConfig);
     }
 
     #[test]

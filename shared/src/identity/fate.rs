@@ -1,0 +1,179 @@
+//! What became of a git branch that a Lakebase branch was made for.
+
+use std::path::Path;
+
+use git2::{BranchType, Oid, Repository};
+
+/// What a repository says of one of its branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It is no longer there, or what it was pushed to is not.
+    Gone,
+    /// Its commits are in the default branch.
+    Merged,
+    /// It is there, with work that is nowhere else.
+    Open,
+    /// A worktree is on it right now.
+    CheckedOut,
+    /// The repository itself can't be read, so nothing is known.
+    Unknown,
+}
+
+impl Fate {
+    /// Whether nobody will work there again.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Gone | Self::Merged)
+    }
+
+    /// The fate of `branch` (without `refs/heads/`) in the repository whose common folder is `repository`.
+    pub fn of(repository: &Path, branch: &str) -> Self {
+        let Ok(repository) = Repository::open(repository) else { return Self::Unknown };
+        if is_checked_out(&repository, branch) {
+            return Self::CheckedOut;
+        }
+        let Ok(found) = repository.find_branch(branch, BranchType::Local) else { return Self::Gone };
+        if upstream_is_gone(&repository, branch) {
+            return Self::Gone;
+        }
+        let Some(tip) = found.get().target() else { return Self::Unknown };
+        if is_merged(&repository, branch, tip) { Self::Merged } else { Self::Open }
+    }
+}
+
+fn is_checked_out(repository: &Repository, branch: &str) -> bool {
+    let wanted = format!("refs/heads/{branch}");
+    let on = |repository: &Repository| {
+        let head = repository.find_reference("HEAD").ok();
+        head.is_some_and(|head| head.symbolic_target().ok().flatten() == Some(wanted.as_str()))
+    };
+    let worktrees = repository.worktrees().ok();
+    let mut others = worktrees
+        .iter()
+        .flat_map(|names| names.iter().flatten().flatten())
+        .filter_map(|name| Repository::open_from_worktree(&repository.find_worktree(name).ok()?).ok());
+    // A bare repository's HEAD names the default branch, which nobody has checked out there.
+    (!repository.is_bare() && on(repository)) || others.any(|worktree| on(&worktree))
+}
+
+/// Whether the branch was pushed, and a later fetch found that it is not there any more (`git fetch --prune`).
+fn upstream_is_gone(repository: &Repository, branch: &str) -> bool {
+    let name = format!("refs/heads/{branch}");
+    let pushed = repository.branch_upstream_name(&name).ok();
+    pushed
+        .and_then(|name| name.as_str().ok().map(str::to_owned))
+        .is_some_and(|name| repository.find_reference(&name).is_err())
+}
+
+/// Whether the default branch holds all of it. A branch on which nobody has committed yet holds nothing, and is not
+/// merged: its reflog has the one entry of its birth.
+fn is_merged(repository: &Repository, branch: &str, tip: Oid) -> bool {
+    let worked_on = repository.reflog(&format!("refs/heads/{branch}")).is_ok_and(|log| log.len() > 1);
+    let defaults = ["refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"]
+        .into_iter()
+        .chain(["refs/heads/main", "refs/heads/master"])
+        .filter(|name| *name != format!("refs/heads/{branch}"));
+    worked_on
+        && defaults.filter_map(|name| repository.find_reference(name).ok()?.peel_to_commit().ok()).any(
+            |default| {
+                default.id() == tip || repository.graph_descendant_of(default.id(), tip).unwrap_or_default()
+            },
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Git {
+        folder: tempfile::TempDir,
+        repository: Repository,
+    }
+
+    impl Git {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut options = git2::RepositoryInitOptions::new();
+            let repository = Repository::init_opts(folder.path(), options.initial_head("main")).unwrap();
+            let mut config = repository.config().unwrap();
+            config.set_str("user.name", "Ada").unwrap();
+            config.set_str("user.email", "ada@example.com").unwrap();
+            let git = Self { folder, repository };
+            git.commit("refs/heads/main");
+            git
+        }
+
+        fn commit(&self, reference: &str) -> Oid {
+            let signature = self.repository.signature().unwrap();
+            let parent =
+                self.repository.find_reference(reference).ok().map(|it| it.peel_to_commit().unwrap());
+            let tree = self.repository.treebuilder(None).unwrap().write().unwrap();
+            let tree = self.repository.find_tree(tree).unwrap();
+            let parents: Vec<_> = parent.iter().collect();
+            self.repository.commit(Some(reference), &signature, &signature, "work", &tree, &parents).unwrap()
+        }
+
+        fn branch(&self, name: &str) {
+            let head = self.repository.find_reference("refs/heads/main").unwrap().peel_to_commit().unwrap();
+            self.repository.branch(name, &head, false).unwrap();
+        }
+
+        fn fate(&self, name: &str) -> Fate {
+            Fate::of(self.repository.commondir(), name)
+        }
+    }
+
+    #[test]
+    fn a_branch_without_work_of_its_own_is_not_merged() {
+        let git = Git::new();
+        git.branch("new");
+        git.commit("refs/heads/main");
+        assert_eq!(git.fate("new"), Fate::Open);
+    }
+
+    #[test]
+    fn a_branch_is_open_until_the_default_branch_has_its_work() {
+        let git = Git::new();
+        git.branch("feature");
+        let tip = git.commit("refs/heads/feature");
+        assert_eq!(git.fate("feature"), Fate::Open);
+        git.repository.reference("refs/heads/main", tip, true, "fast-forward").unwrap();
+        assert_eq!(git.fate("feature"), Fate::Merged);
+        git.repository.find_reference("refs/heads/feature").unwrap().delete().unwrap();
+        assert_eq!(git.fate("feature"), Fate::Gone);
+    }
+
+    #[test]
+    fn what_a_worktree_is_on_is_in_use() {
+        let git = Git::new();
+        assert_eq!(git.fate("main"), Fate::CheckedOut);
+        git.branch("other");
+        let other = git.repository.find_reference("refs/heads/other").unwrap();
+        let mut options = git2::WorktreeAddOptions::new();
+        options.reference(Some(&other));
+        let place = tempfile::tempdir().unwrap();
+        git.repository.worktree("other", &place.path().join("w"), Some(&options)).unwrap();
+        assert_eq!(git.fate("other"), Fate::CheckedOut);
+    }
+
+    #[test]
+    fn what_was_pushed_and_is_not_there_any_more_is_gone() {
+        let git = Git::new();
+        git.repository.remote("origin", "https://example.com/x").unwrap();
+        git.branch("pushed");
+        let mut config = git.repository.config().unwrap();
+        config.set_str("branch.pushed.remote", "origin").unwrap();
+        config.set_str("branch.pushed.merge", "refs/heads/pushed").unwrap();
+        assert_eq!(git.fate("pushed"), Fate::Gone);
+        let tip = git.commit("refs/heads/pushed");
+        git.repository.reference("refs/remotes/origin/pushed", tip, false, "push").unwrap();
+        assert_eq!(git.fate("pushed"), Fate::Open);
+    }
+
+    #[test]
+    fn of_a_repository_that_is_away_nothing_is_known() {
+        let git = Git::new();
+        let path = git.repository.commondir().to_owned();
+        drop(git.folder);
+        assert_eq!(Fate::of(&path, "main"), Fate::Unknown);
+    }
+}

@@ -1,0 +1,148 @@
+//! SQL towards a branch: one session over TLS, its certificate verified.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::connection::Connection;
+use crate::error::{Error, Kind, Result};
+
+/// A suspended endpoint wakes under a login, which may take tens of seconds.
+const LOGIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// A session on a branch. It ends when this is dropped.
+pub struct Session {
+    client: tokio_postgres::Client,
+    /// Carries the session's bytes.
+    wire: JoinHandle<()>,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub enum Refused {
+    /// The login itself: by another user, with an old token, or on a branch so young that it does not know its users
+    /// yet (`External authorization failed`).
+    Login(Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Login(error) | Refused::Other(error) => error,
+        }
+    }
+}
+
+impl Session {
+    /// Logs in. `ca` is the PEM of an authority to trust beside the public ones.
+    ///
+    /// # Errors
+    /// [`Refused`], of [`Kind::Database`] where the server answered and of [`Kind::Unreachable`] where it did not.
+    pub async fn open(connection: &Connection, ca: Option<&str>) -> Result<Self, Refused> {
+        let mut config = Config::new();
+        config
+            .host(&connection.host)
+            .port(connection.port)
+            .user(&connection.user)
+            .password(connection.password.expose())
+            .dbname(&connection.database)
+            .ssl_mode(SslMode::Require)
+            .application_name("lakebase")
+            .connect_timeout(LOGIN_WITHIN);
+        if let Some(options) = connection.options() {
+            config.options(options);
+        }
+        let tls = MakeRustlsConnect::new(trust(ca).map_err(Refused::Other)?);
+        let connected = tokio::time::timeout(LOGIN_WITHIN, config.connect(tls)).await;
+        let Ok(connected) = connected else {
+            return Err(Refused::Other(Error::new(
+                Kind::Unreachable,
+                format!("the branch's database did not take a login within {} s", LOGIN_WITHIN.as_secs()),
+            )));
+        };
+        let (client, wire) = connected.map_err(|error| refused(connection, &error))?;
+        let wire = tokio::spawn(async move {
+            // What goes wrong on the wire is the failure of the statement that waits.
+            let _ = wire.await;
+        });
+        Ok(Self { client, wire })
+    }
+
+    /// The rows that a statement gives.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] in the server's words.
+    pub async fn rows(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.client.query(statement, parameters).await.map_err(|error| failed("reading the branch", &error))
+    }
+
+    /// Runs statements that give no rows, as one simple query: the server takes several as one transaction where they
+    /// hold no `BEGIN` of their own.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] in the server's words.
+    pub async fn run(&self, statements: &str) -> Result<()> {
+        self.client
+            .batch_execute(statements)
+            .await
+            .map_err(|error| failed("running SQL on the branch", &error))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.wire.abort();
+    }
+}
+
+/// Public authorities, and `ca`.
+fn trust(ca: Option<&str>) -> Result<ClientConfig> {
+    let unusable = |why: &dyn std::error::Error| {
+        Error::new(Kind::BadConfig, "the certificate authority of the endpoints can't be used").because(why)
+    };
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for certificate in CertificateDer::pem_slice_iter(ca.unwrap_or_default().as_bytes()) {
+        roots.add(certificate.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn refused(connection: &Connection, error: &tokio_postgres::Error) -> Refused {
+    let doing = format!("logging in to `{}` as {}", connection.database, connection.user);
+    let failure = failed(&doing, error);
+    match error.as_db_error() {
+        // Class 28, and what the service answers before it knows of a new branch's users.
+        Some(said) if said.code().code().starts_with("28") || said.message().contains("authorization") => {
+            Refused::Login(failure)
+        }
+        Some(_) => Refused::Other(failure),
+        None => Refused::Other(Error { kind: Kind::Unreachable, ..failure }),
+    }
+}
+
+/// A failure in the server's words, which never hold the password.
+fn failed(doing: &str, error: &tokio_postgres::Error) -> Error {
+    let failure = Error::new(Kind::Database, format!("{doing} failed"));
+    match error.as_db_error() {
+        Some(said) => {
+            let failure = failure.because_of(format!("{} ({})", said.message(), said.code().code()));
+            let more = [said.detail(), said.hint(), said.where_()];
+            more.into_iter().flatten().fold(failure, |failure, text| failure.because_of(text))
+        }
+        None => failure.because(error),
+    }
+}
