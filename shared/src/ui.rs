@@ -1,6 +1,6 @@
 //! The one window to the terminal: data to stdout, everything else to stderr, colour only where it is seen.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -21,18 +21,44 @@ pub struct Ui {
     /// A spinner needs a terminal; elsewhere each event is a line.
     spinner: Option<indicatif::ProgressBar>,
     terminal: bool,
+    /// Where answers come from; none where nobody sits there.
+    answers: Option<Box<dyn BufRead>>,
 }
 
 impl Ui {
     /// The process's own stdout and stderr.
     pub fn of_process() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self::new(Box::new(anstream::stdout()), Box::new(anstream::stderr()), terminal)
+        let ui = Self::new(Box::new(anstream::stdout()), Box::new(anstream::stderr()), terminal);
+        let somebody = terminal && std::io::stdin().is_terminal();
+        if somebody { ui.answered_by(Box::new(BufReader::new(std::io::stdin()))) } else { ui }
     }
 
     /// Any two handles; `terminal` says whether moving progress makes sense on `err`.
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
-        Self { out, err, spinner: None, terminal }
+        Self { out, err, spinner: None, terminal, answers: None }
+    }
+
+    /// The same with somebody who answers questions.
+    #[must_use]
+    pub fn answered_by(mut self, answers: Box<dyn BufRead>) -> Self {
+        self.answers = Some(answers);
+        self
+    }
+
+    /// Whether a question would be answered.
+    pub fn can_ask(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    /// Asks for a yes or no. Anything but `y` or `yes` is a no, and so is nobody's answer.
+    pub fn ask(&mut self, question: &str) -> bool {
+        self.rest();
+        let Some(answers) = &mut self.answers else { return false };
+        let _ = write!(self.err, "{} [y/N] ", visible(question));
+        let _ = self.err.flush();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
     /// The two handles themselves, for a room that writes its own text.
@@ -134,6 +160,17 @@ mod tests {
     #[test]
     fn escapes_from_outside_are_made_visible() {
         assert_eq!(visible("a\u{1b}[31mb\u{7}\tc\nd"), "a\\u{1b}[31mb\\u{7}\tc\nd");
+    }
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        let ui = || Ui::new(Box::new(std::io::sink()), Box::new(std::io::sink()), true);
+        for (answer, yes) in [("y\n", true), ("YES\n", true), ("n\n", false), ("\n", false), ("", false)] {
+            let mut ui = ui().answered_by(Box::new(answer.as_bytes()));
+            assert!(ui.can_ask());
+            assert_eq!(ui.ask("Sure?"), yes, "{answer:?}");
+        }
+        assert!(!ui().can_ask() && !ui().ask("Sure?"));
     }
 
     #[test]
