@@ -103,7 +103,8 @@ impl Client {
     /// [`ApiError`]
     pub async fn create_project(&self, project: &ResourceId, until: Deadline) -> ApiResult<()> {
         let body = json!({"spec": {"display_name": project.as_str()}});
-        self.operate(Method::POST, "projects", &[("project_id", project.as_str())], Some(&body), until).await
+        let query = [("project_id", project.as_str())];
+        self.create("projects", &query, &body, &format!("projects/{project}"), until).await
     }
 
     /// A branch.
@@ -142,8 +143,8 @@ impl Client {
         let body =
             json!({"spec": {"source_branch": parent.to_string(), "ttl": format!("{}s", ttl.as_secs())}});
         let query = [("branch_id", path.branch.as_str())];
-        let route = format!("projects/{}/branches", path.project);
-        self.operate(Method::POST, &route, &query, Some(&body), until).await
+        let list = format!("projects/{}/branches", path.project);
+        self.create(&list, &query, &body, &path.to_string(), until).await
     }
 
     /// Sets the moment at which a branch goes by itself. (`ttl` counts from creation, so only a moment
@@ -236,8 +237,8 @@ impl Client {
         until: Deadline,
     ) -> ApiResult<()> {
         let body = json!({"spec": {"postgres_database": postgres_database, "role": owner}});
-        let route = format!("{path}/databases");
-        self.operate(Method::POST, &route, &[("database_id", id.as_str())], Some(&body), until).await
+        let list = format!("{path}/databases");
+        self.create(&list, &[("database_id", id.as_str())], &body, &format!("{list}/{id}"), until).await
     }
 
     /// Mints a token for logins at `endpoint` (a resource name).

@@ -27,6 +27,8 @@ pub struct Target {
     pub project_uid: Option<String>,
     /// How long it shall live from now.
     pub ttl: SignedDuration,
+    /// How old its copy of the rows may get.
+    pub max_age: SignedDuration,
     /// The role that logs in with a password of its own; without one, a token is the login.
     pub native_role: Option<String>,
 }
@@ -34,6 +36,8 @@ pub struct Target {
 /// What the service says of a target.
 #[derive(Debug, Clone)]
 pub struct Observation {
+    /// The project.
+    pub project: Project,
     /// The branch, if it exists.
     pub branch: Option<Branch>,
     /// Its read-write endpoint, if it has one.
@@ -80,46 +84,62 @@ pub async fn observe(client: &Client, target: &Target) -> Result<Observation> {
         client.endpoint(&target.path),
         client.me(),
     );
-    check_project(target, project)?;
     Ok(Observation {
+        project: check_project(target, project)?,
         branch: if_any(branch.map(Some), "reading the branch")?,
         endpoint: if_any(endpoint, "reading the branch's endpoint")?,
         user: user.map_err(|error| error.into_error("asking who the credential belongs to"))?,
     })
 }
 
+/// The steps from what was observed to a live branch; `fresh` makes an existing one anew.
+///
+/// # Errors
+/// Those of [`plan::to_live`].
+pub fn steps(target: &Target, seen: &Observation, fresh: bool) -> Result<Vec<Step>> {
+    let wanted =
+        Wanted { parent: target.parent.to_string(), ttl: target.ttl, max_age: target.max_age, fresh };
+    plan::to_live(&wanted, seen.branch.as_ref(), seen.endpoint.as_ref(), Timestamp::now())
+}
+
 /// Makes the branch live, from what was observed, and mints a login for it.
 ///
 /// # Errors
-/// Those of [`plan::to_live`], and the API's own.
+/// Those of [`steps`], and the API's own.
 pub async fn live(
     client: &Client,
     target: &Target,
     mut seen: Observation,
-    fresh: bool,
+    mut fresh: bool,
     report: Report<'_>,
 ) -> Result<Live> {
-    // A branch that somebody else deletes or makes at the same time is looked at again.
+    // A branch that somebody else deletes or makes at the same time is looked at again, and taken as it is then.
     for _ in 0..3 {
         match live_once(client, target, seen, fresh, report).await {
-            Err(error) if error.kind == Kind::NoBranch => seen = observe(client, target).await?,
-            ended => return ended,
+            Ok(Some(live)) => return Ok(live),
+            Ok(None) => {}
+            Err(error) if error.kind == Kind::NoBranch => {}
+            Err(error) => return Err(error),
         }
+        (seen, fresh) = (observe(client, target).await?, false);
     }
-    live_once(client, target, seen, fresh, report).await
+    live_once(client, target, seen, fresh, report).await?.ok_or_else(|| {
+        Error::new(Kind::Api, format!("`{}` is made and deleted by somebody else all the time", target.path))
+            .hint("see who else works as this git user on this git branch, then run the command again")
+    })
 }
 
+/// `None` where somebody else was faster, so that what was seen is old.
 async fn live_once(
     client: &Client,
     target: &Target,
     seen: Observation,
     fresh: bool,
     report: Report<'_>,
-) -> Result<Live> {
-    let wanted = Wanted { parent: target.parent.to_string(), ttl: target.ttl, fresh };
-    let steps = plan::to_live(&wanted, seen.branch.as_ref(), Timestamp::now())?;
+) -> Result<Option<Live>> {
+    let steps = steps(target, &seen, fresh)?;
     let created = steps.contains(&Step::Create);
-    if created {
+    if steps.contains(&Step::Delete) {
         // Before anything is deleted: without the parent there is nothing to make the branch anew from.
         check_parent(client, target).await?;
     }
@@ -127,11 +147,18 @@ async fn live_once(
     let mut extend = None;
     for step in steps {
         match step {
-            Step::Delete => delete(client, &target.path, report).await?,
-            Step::Create => create(client, target, until, report).await?,
+            Step::Delete => {
+                delete(client, &target.path, seen.branch.as_ref(), report).await?;
+            }
+            Step::Create => {
+                if !create(client, target, seen.project.retention, until, report).await? {
+                    return Ok(None);
+                }
+            }
             // The waiting itself is the same for a branch that was just made.
             Step::Await => report(Event::Waiting { branch: target.path.branch.to_string() }),
             Step::Extend(at) => extend = Some(at),
+            Step::Wake => {}
         }
     }
     let (mut branch, endpoint) = match (seen.branch, seen.endpoint) {
@@ -141,14 +168,37 @@ async fn live_once(
     // Neither waits for the other: the expiry is the branch's, the login the endpoint's.
     let extension = async {
         match extend {
-            Some(at) => client.extend_branch(&target.path, at).await,
-            None => Ok(()),
+            Some(at) => extended(client, target, &branch, at, seen.project.retention).await,
+            None => Ok(branch.expires),
         }
     };
-    let (extended, login) = tokio::join!(extension, login(client, target, &endpoint, seen.user));
-    extended.map_err(|error| error.into_error("extending the branch's life"))?;
-    branch.expires = extend.or(branch.expires);
-    Ok(Live { branch, endpoint, login: login?, created })
+    let (expires, login) = tokio::join!(extension, login(client, target, &endpoint, seen.user));
+    branch.expires = expires?;
+    Ok(Some(Live { branch, endpoint, login: login?, created }))
+}
+
+/// Moves the branch's expiry to `at`, or as near to it as the workspace allows. Gives the expiry that holds then.
+async fn extended(
+    client: &Client,
+    target: &Target,
+    branch: &Branch,
+    mut at: Timestamp,
+    retention: Option<SignedDuration>,
+) -> Result<Option<Timestamp>> {
+    let now = Timestamp::now();
+    loop {
+        let error = match client.extend_branch(&target.path, at).await {
+            Ok(()) => return Ok(Some(at)),
+            Err(error) => error,
+        };
+        let shorter = error.is_life_too_long().then(|| plan::shorter(at.duration_since(now), retention));
+        match shorter.flatten().map(|life| now + life) {
+            // It lives longer already.
+            Some(nearer) if branch.expires.is_some_and(|has| has >= nearer) => return Ok(branch.expires),
+            Some(nearer) => at = nearer,
+            None => return Err(error.into_error("extending the branch's life")),
+        }
+    }
 }
 
 /// A token for the API's own identity, or the native role's password.
@@ -188,7 +238,7 @@ pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Resul
     let steps = plan::to_gone(seen.branch.as_ref())?;
     for step in &steps {
         if *step == Step::Delete {
-            delete(client, &target.path, report).await?;
+            delete(client, &target.path, seen.branch.as_ref(), report).await?;
         }
     }
     Ok(!steps.is_empty())
@@ -239,19 +289,40 @@ fn takes_logins(branch: &Branch, endpoint: &Endpoint) -> bool {
     branch.state == "READY" && endpoint.state != "INIT" && !endpoint.disabled
 }
 
-async fn create(client: &Client, target: &Target, until: Deadline, report: Report<'_>) -> Result<()> {
+/// Makes the branch. Gives whether it was this call: another terminal may have been first.
+async fn create(
+    client: &Client,
+    target: &Target,
+    retention: Option<SignedDuration>,
+    until: Deadline,
+    report: Report<'_>,
+) -> Result<bool> {
     let (branch, parent) = (target.path.branch.to_string(), target.parent.branch.to_string());
     report(Event::Creating { branch: branch.clone(), parent });
-    match client.create_branch(&target.path, &target.parent, target.ttl, until).await {
-        // Another terminal was first: its branch has the same name, so it is the same branch.
-        Err(error) if error.is_already_exists() => Ok(()),
-        // The answer was lost, but the create may have landed: waiting for the branch will tell.
-        Err(error) if error.is_transient() && client.branch(&target.path).await.is_ok() => Ok(()),
-        answer => answer.map_err(|error| error.into_error(&format!("creating branch {branch}"))),
+    let mut ttl = target.ttl;
+    loop {
+        let error = match client.create_branch(&target.path, &target.parent, ttl, until).await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_already_exists() => return Ok(false),
+            Err(error) => error,
+        };
+        match plan::shorter(ttl, retention) {
+            Some(shorter) if error.is_life_too_long() => {
+                ttl = shorter;
+                report(Event::Shortened { life: ttl });
+            }
+            _ if error.is_not_found() => {
+                // Its words name an id, but not which.
+                check_parent(client, target).await?;
+                return Err(error.into_error(&format!("creating branch {branch}")));
+            }
+            _ => return Err(error.into_error(&format!("creating branch {branch}"))),
+        }
     }
 }
 
-async fn delete(client: &Client, path: &BranchPath, report: Report<'_>) -> Result<()> {
+/// Deletes the branch and waits until it is gone. One with another uid than was seen is somebody's new one, and stays.
+async fn delete(client: &Client, path: &BranchPath, seen: Option<&Branch>, report: Report<'_>) -> Result<()> {
     report(Event::Deleting { branch: path.branch.to_string() });
     let doing = format!("deleting branch {}", path.branch);
     let mut pause = Pause::new(Deadline::after(READY_WITHIN));
@@ -268,6 +339,7 @@ async fn delete(client: &Client, path: &BranchPath, report: Report<'_>) -> Resul
         match client.branch(path).await {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into_error(&doing)),
+            Ok(found) if seen.is_some_and(|seen| seen.uid != found.uid) => return Ok(()),
             Ok(_) => pause.wait().await?,
         }
     }
@@ -281,7 +353,7 @@ fn if_any<T>(answer: ApiResult<Option<T>>, doing: &str) -> Result<Option<T>> {
     }
 }
 
-fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<()> {
+fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<Project> {
     let id = &target.path.project;
     match answer {
         Err(error) if error.is_not_found() => {
@@ -295,7 +367,10 @@ fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<()> {
                 .hint("or correct `LAKEBASE_PROJECT_NAME`"))
         }
         Err(error) => Err(error.into_error(&format!("reading project {id}"))),
-        Ok(project) => same_project(id.as_str(), target.project_uid.as_deref(), &project.uid),
+        Ok(project) => {
+            same_project(id.as_str(), target.project_uid.as_deref(), &project.uid)?;
+            Ok(project)
+        }
     }
 }
 

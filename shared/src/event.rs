@@ -1,5 +1,7 @@
 //! What long work tells while it runs; [`crate::ui::Ui`] turns it into words.
 
+use jiff::SignedDuration;
+
 /// A step of the way to a live branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -19,6 +21,11 @@ pub enum Event {
     Waiting {
         /// Its id.
         branch: String,
+    },
+    /// The workspace allows no such long life, so the branch gets a shorter one.
+    Shortened {
+        /// How long it shall live now.
+        life: SignedDuration,
     },
     /// A project is being made.
     CreatingProject {

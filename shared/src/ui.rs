@@ -107,6 +107,9 @@ impl Ui {
             Event::Creating { branch, parent } => format!("Creating branch {branch} from {parent}"),
             Event::Deleting { branch } => format!("Deleting branch {branch}"),
             Event::Waiting { branch } => format!("Waiting for branch {branch}"),
+            Event::Shortened { life } => {
+                format!("The workspace allows a branch no longer life: trying {}", duration(*life))
+            }
             Event::CreatingProject { project } => format!("Creating project {project}"),
             Event::CreatingDatabase { database } => format!("Creating database {database}"),
         };

@@ -68,6 +68,12 @@ impl ApiError {
             if CODES.contains(&code.as_str()) && *status != Some(StatusCode::TOO_MANY_REQUESTS))
     }
 
+    /// Whether the workspace allows branches no such long life. (Live: `expiration time exceeds the maximum expiration
+    /// time`, with no code of its own.)
+    pub fn is_life_too_long(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("exceeds the maximum expiration"))
+    }
+
     /// Whether the same call may succeed in a moment.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -107,7 +113,7 @@ impl ApiError {
                 let Self::Refused { message, .. } = error else { unreachable!() };
                 Error::new(Kind::Quota, format!("{doing} failed: the project's branch limit is reached"))
                     .because_of(message)
-                    .hint("delete a branch that is no longer used: `docker compose lakebase destroy` on its git branch")
+                    .hint("`branches` lists them; `--free-slot` frees one that this machine made and nobody needs, `--wait-slot` waits for one")
             }
             Self::Refused { message, .. } => Error::new(Kind::Api, format!("{doing} failed")).because_of(message),
         }
@@ -151,6 +157,15 @@ mod tests {
         let error = read(401, r#"{"error_code":401,"message":"Credential was not sent"}"#).into_error("x");
         assert_eq!(error.kind, Kind::Denied);
         assert_eq!(error.causes, ["Credential was not sent"]);
+    }
+
+    #[test]
+    fn a_life_that_is_too_long_is_known_by_its_words() {
+        let said = "expiration time exceeds the maximum expiration time [TraceId: x]";
+        assert!(
+            read(400, &format!(r#"{{"error_code":"BAD_REQUEST","message":"{said}"}}"#)).is_life_too_long()
+        );
+        assert!(!read(400, r#"{"error_code":"BAD_REQUEST","message":"bad"}"#).is_life_too_long());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One call of the API: sent, repeated where that is harmless, and read.
 
+use backon::Retryable;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,7 +61,8 @@ impl Client {
         settled(self.send(method, resource, query, body).await?)
     }
 
-    /// The same, and waits until the operation is done.
+    /// The same, and waits until the operation is done. One that the server forgot is over: what it was for tells how it
+    /// ended.
     pub(super) async fn operate(
         &self,
         method: Method,
@@ -77,9 +79,39 @@ impl Client {
                 return Err(ApiError::Transport { sent: true, why });
             }
             pause.wait().await?;
-            operation = settled(self.get(&operation.name, &[]).await?)?;
+            operation = match self.get(&operation.name, &[]).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                answer => settled(answer?)?,
+            };
         }
         Ok(())
+    }
+
+    /// Makes `resource` by a POST to `list`, and waits until the operation is done. A POST whose answer was lost may have
+    /// landed, so the resource is looked up before it is sent again.
+    pub(super) async fn create(
+        &self,
+        list: &str,
+        query: &[(&str, &str)],
+        body: &serde_json::Value,
+        resource: &str,
+        until: Deadline,
+    ) -> ApiResult<()> {
+        let (mut pauses, mut again) = (wait::pauses(), false);
+        loop {
+            let error = match self.operate(Method::POST, list, query, Some(body), until).await {
+                // What was sent before has landed after all.
+                Err(error) if again && error.is_already_exists() => return Ok(()),
+                Err(error) if error.is_transient() && self.is_worth_a_try(&error) => error,
+                answer => return answer,
+            };
+            let Some(pause) = wait::asked(&error, pauses.next()) else { return Err(error) };
+            tokio::time::sleep(pause).await;
+            match self.get::<serde::de::IgnoredAny>(resource, &[]).await {
+                Err(error) if error.is_not_found() => again = true,
+                answer => return answer.map(drop),
+            }
+        }
     }
 
     /// One call of a resource below [`ROOT`], or of an absolute path; a call that may be repeated is, when it failed for the moment.
@@ -90,16 +122,19 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&impl Serialize>,
     ) -> ApiResult<T> {
-        let repeatable = method != Method::POST || path == "credentials";
-        let mut retries = wait::Retries::new();
-        loop {
-            match self.send_once(method.clone(), path, query, body).await {
-                Err(error) if (repeatable && error.is_transient()) || error.is_unheard() => {
-                    retries.wait(error).await?;
-                }
-                answer => return answer,
-            }
-        }
+        let repeatable = method != Method::POST || path == "credentials" || path.ends_with("/password");
+        (|| self.send_once(method.clone(), path, query, body))
+            .retry(wait::tries())
+            .when(|error| {
+                (error.is_unheard() || (repeatable && error.is_transient())) && self.is_worth_a_try(error)
+            })
+            .adjust(wait::asked)
+            .await
+    }
+
+    /// A program of this machine that does not listen does not come back by waiting.
+    fn is_worth_a_try(&self, error: &ApiError) -> bool {
+        !(self.auth.is_loopback() && matches!(error, ApiError::Transport { sent: false, .. }))
     }
 
     async fn send_once<T: DeserializeOwned>(

@@ -182,6 +182,7 @@ impl Session {
             parent: BranchPath { project: project_id, branch: settings.parent_branch()? },
             project_uid: settings.text(Key::ProjectId).map(str::to_owned),
             ttl: settings.ttl()?,
+            max_age: settings.max_age()?,
             native_role: settings.native_role()?.map(str::to_owned),
         };
         if target.parent.branch == target.path.branch {
