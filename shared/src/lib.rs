@@ -37,6 +37,8 @@ pub mod env_file;
 
 pub mod record;
 
+pub mod slots;
+
 pub mod compose;
 
 pub mod commands;
