@@ -65,19 +65,27 @@ fn upstream_is_gone(repository: &Repository, branch: &str) -> bool {
 }
 
 /// Whether the default branch holds all of it. A branch on which nobody has committed yet holds nothing, and is not
-/// merged: its reflog has the one entry of its birth.
+/// merged: its reflog has the one entry of its birth. Nor is the default branch itself, which everybody comes back to.
 fn is_merged(repository: &Repository, branch: &str, tip: Oid) -> bool {
+    if is_default(repository, branch) {
+        return false;
+    }
     let worked_on = repository.reflog(&format!("refs/heads/{branch}")).is_ok_and(|log| log.len() > 1);
     let defaults = ["refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"]
         .into_iter()
-        .chain(["refs/heads/main", "refs/heads/master"])
-        .filter(|name| *name != format!("refs/heads/{branch}"));
+        .chain(["refs/heads/main", "refs/heads/master"]);
     worked_on
         && defaults.filter_map(|name| repository.find_reference(name).ok()?.peel_to_commit().ok()).any(
             |default| {
                 default.id() == tip || repository.graph_descendant_of(default.id(), tip).unwrap_or_default()
             },
         )
+}
+
+fn is_default(repository: &Repository, branch: &str) -> bool {
+    let head = repository.find_reference("refs/remotes/origin/HEAD").ok();
+    let named = head.and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned));
+    matches!(branch, "main" | "master") || named == Some(format!("refs/remotes/origin/{branch}"))
 }
 
 #[cfg(test)]
@@ -140,6 +148,22 @@ mod tests {
         assert_eq!(git.fate("feature"), Fate::Merged);
         git.repository.find_reference("refs/heads/feature").unwrap().delete().unwrap();
         assert_eq!(git.fate("feature"), Fate::Gone);
+    }
+
+    #[test]
+    fn the_default_branch_is_never_merged_into_itself() {
+        let git = Git::new();
+        git.branch("develop");
+        for name in ["main", "develop"] {
+            let tip = git.commit(&format!("refs/heads/{name}"));
+            git.repository.reference(&format!("refs/remotes/origin/{name}"), tip, true, "push").unwrap();
+        }
+        git.repository
+            .reference_symbolic("refs/remotes/origin/HEAD", "refs/remotes/origin/develop", true, "clone")
+            .unwrap();
+        git.branch("elsewhere");
+        git.repository.set_head("refs/heads/elsewhere").unwrap();
+        assert_eq!((git.fate("main"), git.fate("develop")), (Fate::Open, Fate::Open));
     }
 
     #[test]
