@@ -1,6 +1,7 @@
 //! One call, taken apart: which flags are Docker's, which Compose's, which ours, and what is asked.
 
 use doors::argv;
+use lakebase::commands::room::Full;
 use lakebase::compose::files::Choice;
 use lakebase::error::{Error, Kind};
 
@@ -44,6 +45,12 @@ pub struct Call {
     pub compose: Vec<String>,
     /// Make the branch anew.
     pub fresh: bool,
+    /// Print what would be done, and stop.
+    pub plan: bool,
+    /// Print data as one JSON document.
+    pub json: bool,
+    /// What to do where the project is full.
+    pub full: Full,
     /// Our help or version is asked for.
     pub about: Option<About>,
     /// The command and all that follows.
@@ -80,6 +87,10 @@ impl Call {
         while let Some(option) = rest.get(at).filter(|word| word.starts_with('-')) {
             match option.as_str() {
                 "--fresh" => call.fresh = true,
+                "--plan" => call.plan = true,
+                "--json" => call.json = true,
+                "--free-slot" => call.full.free_slot = true,
+                "--wait-slot" => call.full.wait_slot = true,
                 "-h" | "--help" => call.about = Some(About::Help),
                 "-v" | "--version" => call.about = Some(About::Version),
                 _ => {
@@ -200,6 +211,15 @@ mod tests {
         let alone = call("-f a.yaml --profile=local up --fresh");
         assert_eq!((alone.compose.len(), alone.fresh), (3, false));
         assert_eq!(alone.command, ["up", "--fresh"]);
+    }
+
+    #[test]
+    fn our_own_options_stand_before_the_command() {
+        let ours = call("--plan --json --free-slot --wait-slot up --free-slot");
+        assert!(ours.plan && ours.json && ours.full == Full { free_slot: true, wait_slot: true });
+        assert_eq!(ours.command, ["up", "--free-slot"]);
+        assert_eq!(call("up --plan").full, Full::default());
+        assert!(!call("up --plan").plan);
     }
 
     #[test]

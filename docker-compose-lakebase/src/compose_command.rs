@@ -1,5 +1,7 @@
 //! A Compose command on the changed model: the local database out, the branch in, then exec.
 
+mod plan;
+
 use std::path::{Path, PathBuf};
 
 use lakebase::api::Client;
@@ -14,6 +16,7 @@ use lakebase::ensure::{self, Observation};
 use lakebase::env_vars;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
+use lakebase::ui::visible;
 
 use crate::agent::{self, Registration};
 use crate::call::Call;
@@ -28,11 +31,15 @@ struct Changed {
     database: String,
 }
 
-/// Runs the call's command and becomes Compose. Returns only on failure.
+/// Runs the call's command and becomes Compose; returns without a failure only where the plan alone was asked for.
 ///
 /// # Errors
 /// Those of git, configuration, credentials, Docker, Compose, the API and the model.
-pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Infallible> {
+pub async fn run(call: &Call, world: &mut World<'_>) -> Result<()> {
+    if call.plan && !call.creates() {
+        return Err(Error::new(Kind::Usage, format!("`{}` needs no branch, so it has no plan", call.name()))
+            .hint("`--plan` is for `up` and whatever else creates containers"));
+    }
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     if !call.creates() {
@@ -57,7 +64,7 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
         }
         return Err(changed.real.become_compose(changed.arguments(&call.command), &masked()));
     }
-    let session = Session::open(SettingArgs::default(), world)?;
+    let session = Session { full: call.full, ..Session::open(SettingArgs::default(), world)? };
     let client = session.client().await?;
     // None waits for another; what is wrong with the project shows first, whichever is ready first.
     let settings = &session.project.settings;
@@ -73,10 +80,14 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<std::convert::Inf
     said.warn(world);
     let seen = seen?;
     let prepared = Prepared { call, real, said, session, client, seen };
-    match gateway? {
+    if call.plan {
+        return prepared.plan(by_gateway, world);
+    }
+    let Err(failure) = match gateway? {
         Some(image) => prepared.through(image, world).await,
         None => prepared.direct(world).await,
-    }
+    };
+    Err(failure)
 }
 
 /// Everything that was read, before anything is changed.
@@ -90,6 +101,19 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// Prints the steps and changes nothing.
+    fn plan(&self, by_gateway: bool, world: &mut World<'_>) -> Result<()> {
+        let Self { call, said, session, seen, .. } = self;
+        let steps = ensure::steps(&session.target, seen, call.fresh)?;
+        let plan = plan::Plan { session, seen, steps: &steps, said, by_gateway, command: &call.command };
+        if call.json {
+            world.ui.json(&plan.document());
+        } else {
+            plan.lines().iter().for_each(|line| world.ui.data(&visible(line)));
+        }
+        Ok(())
+    }
+
     /// The local database leaves the model; the login travels in Compose's environment.
     async fn direct(self, world: &mut World<'_>) -> Result<std::convert::Infallible> {
         let Self { call, real, said, session, client, seen } = self;

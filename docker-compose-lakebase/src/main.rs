@@ -28,8 +28,8 @@ use lakebase::ui::Ui;
     name = "docker compose lakebase",
     bin_name = "docker compose lakebase",
     version,
-    override_usage = "docker compose lakebase [--fresh] [COMPOSE FLAGS] COMMAND [ARGUMENTS]",
-    after_help = "--fresh makes the branch anew before `up`; like Compose's own flags it stands before the command."
+    override_usage = "docker compose lakebase [OPTIONS] [COMPOSE FLAGS] COMMAND [ARGUMENTS]",
+    after_help = OPTIONS
 )]
 struct Cli {
     #[command(subcommand)]
@@ -54,6 +54,14 @@ enum Own {
     #[command(subcommand, hide = true)]
     Doors(config_json::Change),
 }
+
+/// Our own options; everything from the command on is Compose's.
+const OPTIONS: &str = "\
+Options of `up` and whatever else creates containers; like Compose's own flags they stand before the command:
+      --fresh      Make the branch anew
+      --plan       Print what would be done, and stop; with --json for machines
+      --free-slot  Where the project is full, delete a branch that this machine made and nobody needs
+      --wait-slot  Where the project is full, wait up to an hour until somebody deletes a branch";
 
 /// Words of [`Own`] besides the common ones.
 const OWN: [&str; 4] = ["agent", "embedded", "doors", "help"];
@@ -95,10 +103,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
         None => {}
     }
     if !commands::Command::NAMES.contains(&call.name()) && !OWN.contains(&call.name()) {
-        return with_world(&env, ui, async |world| {
-            let Err(error) = compose_command::run(&call, world).await;
-            Err(error)
-        });
+        return with_world(&env, ui, async |world| compose_command::run(&call, world).await.map(|()| 0));
     }
     let words = std::iter::once("docker compose lakebase".to_owned()).chain(call.command.iter().cloned());
     let own = match Cli::try_parse_from(words) {

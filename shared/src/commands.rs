@@ -5,6 +5,7 @@ pub mod destroy;
 pub mod env;
 pub mod init;
 pub mod psql;
+pub mod room;
 pub mod run;
 pub mod session;
 pub mod status;

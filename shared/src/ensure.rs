@@ -235,6 +235,19 @@ async fn login(client: &Client, target: &Target, endpoint: &Endpoint, user: Stri
 /// Those of [`observe`] and of [`plan::to_gone`], and the API's own.
 pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Result<bool> {
     let seen = observe(client, target).await?;
+    gone_as_seen(client, target, &seen, report).await
+}
+
+/// The same from an observation.
+///
+/// # Errors
+/// Those of [`plan::to_gone`], and the API's own.
+pub async fn gone_as_seen(
+    client: &Client,
+    target: &Target,
+    seen: &Observation,
+    report: Report<'_>,
+) -> Result<bool> {
     let steps = plan::to_gone(seen.branch.as_ref())?;
     for step in &steps {
         if *step == Step::Delete {

@@ -27,6 +27,8 @@ pub enum Event {
         /// How long it shall live now.
         life: SignedDuration,
     },
+    /// The project's branch limit is reached, and somebody has to delete one.
+    Full,
     /// A project is being made.
     CreatingProject {
         /// Its id.

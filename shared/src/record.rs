@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchId;
@@ -67,7 +67,17 @@ impl Record {
     /// # Errors
     /// [`crate::error::Kind::Io`]
     pub fn note(&self, entry: Entry) -> Result<()> {
+        const RECENT: SignedDuration = SignedDuration::from_mins(10);
         let id = entry.id();
+        // Commands in a row do not write.
+        let is_near = |other: &Entry| {
+            other.is(&entry.project_uid, &id)
+                && other.repository == entry.repository
+                && entry.used.duration_since(other.used).abs() < RECENT
+        };
+        if self.read().iter().any(is_near) {
+            return Ok(());
+        }
         self.change(|all| {
             all.retain(|other| !other.is(&entry.project_uid, &id));
             all.push(entry);

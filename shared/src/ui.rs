@@ -110,6 +110,7 @@ impl Ui {
             Event::Shortened { life } => {
                 format!("The workspace allows a branch no longer life: trying {}", duration(*life))
             }
+            Event::Full => "Waiting until somebody deletes a branch of the project".to_owned(),
             Event::CreatingProject { project } => format!("Creating project {project}"),
             Event::CreatingDatabase { database } => format!("Creating database {database}"),
         };

@@ -28,9 +28,14 @@ impl Args {
 pub async fn run(session: &Session, world: &mut World<'_>) -> Result<()> {
     let client = session.client().await?;
     let ui = &mut *world.ui;
-    let existed = ensure::gone(&client, &session.target, &mut |event| ui.event(&event)).await;
+    let seen = ensure::observe(&client, &session.target).await?;
+    let existed = ensure::gone_as_seen(&client, &session.target, &seen, &mut |event| ui.event(&event)).await;
     ui.rest();
-    if existed? {
+    let existed = existed?;
+    if let Some(record) = &session.record {
+        record.forget(&seen.project.uid, &session.id)?;
+    }
+    if existed {
         ui.note(&format!("Deleted branch {}", session.id));
     } else {
         ui.note(&format!("There was no branch {}", session.id));

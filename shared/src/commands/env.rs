@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use super::room::Full;
 use super::session::{Session, SettingArgs, World};
 use crate::connection::MISLEADING;
 use crate::env_file;
@@ -19,6 +20,8 @@ pub struct Args {
     write: bool,
     #[command(flatten)]
     settings: SettingArgs,
+    #[command(flatten)]
+    full: Full,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,7 +37,7 @@ enum Format {
 /// # Errors
 /// Those of the session, of [`Session::live`] and of the file.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
-    let session = Session::open(args.settings, world)?;
+    let session = Session { full: args.full, ..Session::open(args.settings, world)? };
     let live = session.live(world.ui).await?;
     let variables = session.variables(&live);
     if args.write {

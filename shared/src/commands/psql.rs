@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::room::Full;
 use super::session::{Session, SettingArgs, World, exec_with_login};
 use crate::auth::is_loopback_host;
 use crate::connection::Connection;
@@ -17,6 +18,8 @@ pub struct Args {
     parent: bool,
     #[command(flatten)]
     settings: SettingArgs,
+    #[command(flatten)]
+    full: Full,
     /// Arguments for psql
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -33,7 +36,7 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
             .because(&error)
             .hint("install PostgreSQL's client: `apt-get install postgresql-client` or `brew install libpq`")
     })?;
-    let session = Session::open(args.settings, world)?;
+    let session = Session { full: args.full, ..Session::open(args.settings, world)? };
     let connection = if args.parent {
         parent(&session).await?
     } else {

@@ -1,5 +1,6 @@
 //! `run -- CMD`: a command on the host with the branch in its environment. The cargo face's own.
 
+use super::room::Full;
 use super::session::{Session, SettingArgs, World, exec_with_login};
 use crate::error::{Error, Kind, Result};
 
@@ -8,6 +9,8 @@ use crate::error::{Error, Kind, Result};
 pub struct Args {
     #[command(flatten)]
     settings: SettingArgs,
+    #[command(flatten)]
+    full: Full,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -23,7 +26,7 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     let program = which::which_in(name, world.env.get("PATH"), &world.cwd).map_err(|error| {
         Error::new(Kind::Program, format!("the command `{name}` was not found")).because(&error)
     })?;
-    let session = Session::open(args.settings, world)?;
+    let session = Session { full: args.full, ..Session::open(args.settings, world)? };
     let live = session.live(world.ui).await?;
     Err(exec_with_login(&program, arguments, &session.variables(&live)))
 }

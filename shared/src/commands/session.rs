@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::room::{self, Full};
 use crate::api::{BranchPath, Client};
 use crate::auth::{Auth, FindEmbedded};
 use crate::branch::BranchId;
@@ -13,6 +14,7 @@ use crate::ensure::{self, Live, Observation, Target};
 use crate::env_vars::{self, Env};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{self, GitIdentity};
+use crate::record::{Entry, Record};
 use crate::secret::Secret;
 use crate::ui::{self, Ui};
 
@@ -156,6 +158,12 @@ pub struct Session {
     pub target: Target,
     /// Which workspace, as whom.
     pub auth: Auth,
+    /// What to do where the project is full.
+    pub full: Full,
+    /// The branches that this machine made; none where it has no place for that.
+    pub record: Option<Record>,
+    /// The common folder of the git repository.
+    pub repository: PathBuf,
 }
 
 impl Session {
@@ -191,7 +199,9 @@ impl Session {
                 .hint("correct `LAKEBASE_PARENT_BRANCH`"));
         }
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
-        Ok(Self { project, identity, id, target, auth })
+        let repository = identity::repository(&world.cwd)?;
+        let record = Record::of(world.env);
+        Ok(Self { project, identity, id, target, auth, full: Full::default(), record, repository })
     }
 
     /// A client for the session's workspace.
@@ -223,11 +233,36 @@ impl Session {
         fresh: bool,
         ui: &mut Ui,
     ) -> Result<Live> {
-        let live = ensure::live(client, &self.target, seen, fresh, &mut |event| ui.event(&event)).await;
-        ui.rest();
-        let live = live?;
+        let project_uid = seen.project.uid.clone();
+        self.note_use(&project_uid, ui);
+        let (mut seen, mut fresh) = (seen, fresh);
+        let live = loop {
+            let live = ensure::live(client, &self.target, seen, fresh, &mut |event| ui.event(&event)).await;
+            ui.rest();
+            match live {
+                Err(full) if full.kind == Kind::Quota => {
+                    room::make(self, client, &project_uid, full, ui).await?;
+                    (seen, fresh) = (ensure::observe(client, &self.target).await?, false);
+                }
+                live => break live?,
+            }
+        };
         ui.note(&self.summary(&live));
         Ok(live)
+    }
+
+    /// Records that the branch is used from here, before it is made. Without the record everything works but the tidying.
+    fn note_use(&self, project_uid: &str, ui: &mut Ui) {
+        let Some(record) = &self.record else { return };
+        let entry = Entry {
+            project_uid: project_uid.to_owned(),
+            identity: self.identity.clone(),
+            repository: self.repository.clone(),
+            used: jiff::Timestamp::now(),
+        };
+        if let Err(error) = record.note(entry) {
+            ui.warn(&format!("the branch is not recorded as yours: {error}"));
+        }
     }
 
     /// One line about a live branch: how old the fork is, when it goes, when logins end.
