@@ -99,6 +99,11 @@ impl ApiError {
         Self { status: StatusCode::UNAUTHORIZED, code: None, message, details: Vec::new() }
     }
 
+    /// 403 for what an identity may not do.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
     /// 409 for work that was given up because its resource went away.
     pub fn aborted(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "ABORTED", message)

@@ -12,6 +12,7 @@ use crate::api_error::ApiError;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
+use crate::identities::{Identities, Identity, Kind};
 use crate::installation::Installation;
 use crate::log::Log;
 use crate::postgres::{Account, Control, Postgres, Stop};
@@ -29,6 +30,10 @@ pub struct Inner {
     pub clock: Clock,
     /// Keys.
     pub tokens: Tokens,
+    /// Who may talk to the server beside the developer.
+    pub identities: Identities,
+    /// The identity that every home has.
+    pub developer: Arc<Identity>,
     /// The log.
     pub log: Log,
     /// PostgreSQL versions of this machine, preferred one first.
@@ -60,6 +65,7 @@ pub struct Parts {
     pub home: Home,
     pub state: State,
     pub tokens: Tokens,
+    pub identities: Identities,
     pub log: Log,
     pub installations: Vec<Installation>,
     pub account: Option<Account>,
@@ -88,6 +94,8 @@ impl Inner {
             home: parts.home,
             clock,
             tokens: parts.tokens,
+            identities: parts.identities,
+            developer: Arc::new(Identity::developer()),
             log: parts.log,
             installations: parts.installations,
             account: parts.account,
@@ -100,6 +108,20 @@ impl Inner {
             locks: Mutex::default(),
             last_active: Mutex::default(),
         })
+    }
+
+    /// Whose bearer token this is.
+    pub fn caller(&self, token: &str) -> Option<Arc<Identity>> {
+        if self.tokens.is_bearer(token) {
+            return Some(Arc::clone(&self.developer));
+        }
+        self.identities.find(|identity| identity.kind == Kind::User && identity.has_secret(token))
+    }
+
+    /// Whether there is an identity of this name.
+    pub fn is_identity(&self, user_name: &str) -> bool {
+        user_name == self.developer.user_name
+            || self.identities.find(|identity| identity.user_name == user_name).is_some()
     }
 
     /// The state as it is now; it does not change under the reader.

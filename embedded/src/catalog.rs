@@ -9,7 +9,7 @@ use crate::postgres::{ADMIN, Postgres};
 pub const SUPERUSER: &str = "databricks_superuser";
 /// The database that a project is born with.
 pub const FIRST_DATABASE: &str = "databricks_postgres";
-/// The one identity of the embedded Lakebase. It holds an `@`, as identities of the service do.
+/// The identity that every home of the embedded Lakebase has. It holds an `@`, as identities of the service do.
 pub const IDENTITY: &str = "developer@embedded.lakebase";
 
 /// A role as PostgreSQL has it.
@@ -63,7 +63,7 @@ pub fn is_free_name(name: &str) -> bool {
 
 /// Makes roles and database of a new project's cluster.
 pub async fn bootstrap(postgres: &Postgres, major: u32, owner: &str) -> Result<()> {
-    let control = postgres.connect("postgres").await?;
+    let model = postgres.connect("template1").await?;
     let mut granted = "pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend".to_owned();
     if major >= 16 {
         granted.push_str(", pg_create_subscription");
@@ -71,14 +71,17 @@ pub async fn bootstrap(postgres: &Postgres, major: u32, owner: &str) -> Result<(
     if major >= 17 {
         granted.push_str(", pg_maintain");
     }
-    run(&control.client, &format!("CREATE ROLE {SUPERUSER} NOLOGIN; GRANT {granted} TO {SUPERUSER}")).await?;
+    // Roles are the whole cluster's. What is granted in the database that others are copied from holds in each of them: a second
+    // developer can make tables, too, without owning those that are there, as in the service's ancestor.
+    let sql = format!(
+        "CREATE ROLE {SUPERUSER} NOLOGIN; GRANT {granted} TO {SUPERUSER}; GRANT ALL ON SCHEMA public TO {SUPERUSER}"
+    );
+    run(&model.client, &sql).await?;
+    drop(model);
+    let control = postgres.connect("postgres").await?;
     let attributes = Attributes { createdb: Some(true), createrole: Some(true), bypassrls: Some(true) };
     create_role(&control.client, owner, true, attributes, true, None).await?;
-    create_database(&control.client, FIRST_DATABASE, owner).await?;
-    drop(control);
-    let control = postgres.connect(FIRST_DATABASE).await?;
-    // As the service's ancestor does: a second developer can make tables, too, without owning those that are there.
-    run(&control.client, &format!("GRANT ALL ON SCHEMA public TO {SUPERUSER}")).await
+    create_database(&control.client, FIRST_DATABASE, owner).await
 }
 
 /// Creates a role.
@@ -194,6 +197,21 @@ pub async fn password_verifier(client: &Client, name: &str) -> Result<Option<Str
                WHERE rolname = $1 AND rolcanlogin AND coalesce(rolvaliduntil > now(), true)";
     let row = client.query_opt(sql, &[&name]).await.map_err(failed)?;
     Ok(row.and_then(|row| row.get(0)))
+}
+
+/// Whether there is a role that looks as this server makes those of identities: it may log in, has no password, and is a
+/// member of [`SUPERUSER`].
+pub async fn is_identity_role(client: &Client, name: &str) -> Result<bool> {
+    let sql = "SELECT FROM pg_authid r WHERE r.rolname = $1 AND r.rolcanlogin AND r.rolpassword IS NULL
+               AND EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                           WHERE m.member = r.oid AND g.rolname = $2)";
+    Ok(client.query_opt(sql, &[&name, &SUPERUSER]).await.map_err(failed)?.is_some())
+}
+
+/// Whether there is a role of this name.
+pub async fn is_role(client: &Client, name: &str) -> Result<bool> {
+    let row = client.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await.map_err(failed)?;
+    Ok(row.is_some())
 }
 
 /// Size of all databases together, in bytes.

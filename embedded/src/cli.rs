@@ -1,10 +1,11 @@
-//! The commands `embedded start|stop|status|env|logs|reset`, for whichever program offers them.
+//! The commands `embedded start|stop|status|env|user|logs|reset`, for whichever program offers them.
 
 mod logs;
 mod reset;
 mod start;
 mod status;
 mod stop;
+mod user;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub enum Command {
     },
     /// Print DATABRICKS_HOST and DATABRICKS_TOKEN as lines for a shell
     Env,
+    /// Let further identities talk to the server, each with its own token
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Print the server's log
     Logs {
         /// Go on printing as the log grows
@@ -75,6 +79,7 @@ pub fn run(command: Command, env: Lookup<'_>, out: &mut dyn Write, err: &mut dyn
         Command::Stop => stop::run(&home, err),
         Command::Status { json } => status::print(&home, json, out),
         Command::Env => print_env(env, out),
+        Command::User(command) => user::run(&home, &command, out, err),
         Command::Logs { follow } => logs::run(&home, follow, out),
         Command::Reset { yes } => reset::run(&home, yes, err),
         Command::Serve { start, detached } => start::serve(&home, &start, detached, env),
@@ -91,7 +96,12 @@ fn say(to: &mut dyn Write, text: &str) -> Result<()> {
 
 fn print_env(env: Lookup<'_>, out: &mut dyn Write) -> Result<()> {
     let workspace = discover(env)?;
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    say(out, &format!("export DATABRICKS_HOST={}", quoted(&workspace.host)))?;
-    say(out, &format!("export DATABRICKS_TOKEN={}", quoted(&workspace.token)))
+    exports(out, &[("DATABRICKS_HOST", workspace.host), ("DATABRICKS_TOKEN", workspace.token)])
+}
+
+/// Prints variables as lines that a shell takes in.
+fn exports(out: &mut dyn Write, variables: &[(&str, String)]) -> Result<()> {
+    variables
+        .iter()
+        .try_for_each(|(name, value)| say(out, &format!("export {name}='{}'", value.replace('\'', r"'\''"))))
 }

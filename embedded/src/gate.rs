@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Awake, is_leaving};
 use crate::catalog;
+use crate::handlers::grants;
 use crate::postgres::ADMIN;
 use crate::state::Phase;
 use crate::tokens::matches_scram_verifier;
@@ -160,10 +161,12 @@ struct Behind {
     disabled: bool,
     read_only: bool,
     native_login: bool,
+    /// Whether the branch has a role that the one who logs in is the identity of.
+    tied: bool,
 }
 
 impl Door {
-    fn behind(&self) -> Option<Behind> {
+    fn behind(&self, user: &str) -> Option<Behind> {
         let state = self.app.state();
         state.branches().find_map(|(project, branch)| {
             let endpoint = branch.endpoints.iter().find(|endpoint| endpoint.uid == self.endpoint)?;
@@ -173,6 +176,7 @@ impl Door {
                 disabled: endpoint.disabled,
                 read_only: endpoint.read_only,
                 native_login: project.native_login,
+                tied: grants::is_tied(branch, user),
             })
         })
     }
@@ -207,14 +211,16 @@ impl Authenticator for Visit {
 
     fn cancel_target(&self) -> Option<Upstream> {
         let app = &self.door.app;
-        let behind = self.door.behind().filter(|behind| app.is_running(&behind.branch))?;
+        let behind = self.door.behind("").filter(|behind| app.is_running(&behind.branch))?;
         Some(Upstream::Unix(app.home.socket_file(&behind.branch)))
     }
 }
 
 impl Door {
     async fn admit(&self, login: &Login) -> Result<(Admission, Awake), Refusal> {
-        let behind = self.behind().ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
+        let behind = self
+            .behind(&login.user)
+            .ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
         if behind.disabled {
             return Err(Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is disabled"));
         }
@@ -223,7 +229,7 @@ impl Door {
         }
         let verified = self.app.tokens.verify(login.password.reveal(), &self.endpoint, self.app.clock.now());
         match verified {
-            Ok(identity) if identity == login.user => {}
+            Ok(identity) if identity == login.user => self.check_role(&behind, login).await?,
             Ok(_) => return Err(self.refused("the token is another identity's")),
             Err(_) if self.is_native(&behind, login).await => {}
             Err(reason) => return Err(self.refused(&reason.to_string())),
@@ -248,6 +254,24 @@ impl Door {
             parameters: behind.read_only.then_some(read_only).into_iter().collect(),
         };
         Ok((admission, postgres))
+    }
+
+    /// Lets an identity in that is still one, as a role that is its own. A role of its name that SQL made is not; where there is
+    /// none at all, PostgreSQL says so.
+    async fn check_role(&self, behind: &Behind, login: &Login) -> Result<(), Refusal> {
+        if !self.app.is_identity(&login.user) {
+            return Err(self.refused("the identity was removed"));
+        }
+        if behind.tied {
+            return Ok(());
+        }
+        let control = self.app.control(&behind.branch, "postgres").await;
+        let control =
+            control.map_err(|_| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint can't be started"))?;
+        match catalog::is_role(&control.client, &login.user).await {
+            Ok(false) => Ok(()),
+            _ => Err(self.refused("the role of this name is not tied to the identity")),
+        }
     }
 
     /// The one answer to every wrong login; the reason goes to the log alone.

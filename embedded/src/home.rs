@@ -100,6 +100,16 @@ impl Home {
         self.root.join("signing.key")
     }
 
+    /// The identities that were added.
+    pub fn identities_file(&self) -> PathBuf {
+        self.root.join("identities.json")
+    }
+
+    /// Held by whoever changes the identities.
+    pub fn identities_lock_file(&self) -> PathBuf {
+        self.root.join("identities.lock")
+    }
+
     /// Certificate of the endpoints.
     pub fn certificate_file(&self) -> PathBuf {
         self.root.join("tls.crt")
@@ -217,6 +227,8 @@ impl Home {
             self.failure_file(),
             self.token_file(),
             self.signing_key_file(),
+            self.identities_file(),
+            self.identities_lock_file(),
             self.certificate_file(),
             self.certificate_key_file(),
             self.log_file(),

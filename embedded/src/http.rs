@@ -1,20 +1,26 @@
 //! What every request goes through: the log, the bearer token, the limit on bodies.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{OriginalUri, Request, State};
+use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 
 use crate::api_error::ApiError;
 use crate::app::App;
+use crate::identities::Identity;
 
 /// Longest body of a request, in bytes. The largest real one is a few kilobytes.
 const MAX_BODY: usize = 256 * 1024;
+
+/// Who is asking, for the handlers of closed routes.
+pub(crate) type Caller = Extension<Arc<Identity>>;
 
 /// Puts the checks round the routes: `closed` ones need the bearer token, `open` ones do not.
 pub(crate) fn layers(closed: Router<App>, open: Router<App>, app: App) -> Router {
@@ -31,18 +37,29 @@ pub(crate) async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> A
 }
 
 async fn authenticated(State(app): State<App>, request: Request, next: Next) -> Response {
-    let offered = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = offered.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    if !token.is_some_and(|token| app.tokens.is_bearer(token)) {
+    let Some(caller) = bearer(request.headers()).and_then(|token| app.caller(token)) else {
         return ApiError::unauthenticated().into_response();
-    }
-    let (parts, body) = request.into_parts();
+    };
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(caller);
     let Ok(bytes) = to_bytes(body, MAX_BODY).await else { return ApiError::too_large().into_response() };
     let request = Request::from_parts(parts, Body::from(Bytes::from_owner(bytes)));
     next.run(request).await
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Lets the developer alone through: the server's own routes move everybody's clock and stop everybody's databases.
+pub(crate) async fn developer_only(caller: Caller, request: Request, next: Next) -> Response {
+    if caller.is_developer() {
+        return next.run(request).await;
+    }
+    ApiError::forbidden("The routes below /embedded are for the home's own identity: see `embedded env`")
+        .into_response()
 }
 
 async fn logged(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -26,6 +26,7 @@ mod gate;
 mod handlers;
 mod home;
 mod http;
+mod identities;
 mod installation;
 mod log;
 mod postgres;

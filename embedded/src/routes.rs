@@ -1,7 +1,7 @@
 //! The route table: a line a path.
 
-use axum::Router;
 use axum::routing::{get, patch, post};
+use axum::{Router, middleware};
 
 use crate::app::App;
 use crate::handlers::{
@@ -48,11 +48,14 @@ pub fn router(app: App) -> Router {
         .route("/oidc/.well-known/oauth-authorization-server", get(identity::oauth_server))
         .route("/oidc/v1/authorize", get(identity::no_oauth))
         .route("/oidc/v1/token", post(identity::no_oauth));
+    let own = Router::new()
+        .route("/clock", get(controls::clock).patch(controls::set_clock))
+        .route("/suspend", post(controls::suspend))
+        .layer(middleware::from_fn(http::developer_only));
     let closed = Router::new()
         .nest("/api/2.0/postgres", postgres)
         .route("/api/2.0/preview/scim/v2/Me", get(identity::me))
-        .route("/embedded/clock", get(controls::clock).patch(controls::set_clock))
-        .route("/embedded/suspend", post(controls::suspend))
+        .nest("/embedded", own)
         .fallback(http::no_route)
         .method_not_allowed_fallback(http::no_route);
     http::layers(closed, open, app)

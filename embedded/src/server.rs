@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::app::{App, Inner, Parts};
 use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
 use crate::home::{DEFAULT_PORT, Home, Lookup, Running, replace_file};
+use crate::identities::Identities;
 use crate::log::Log;
 use crate::postgres::{Account, Stop};
 use crate::state::State;
@@ -51,6 +52,7 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     }
     let state = State::load(home)?;
     let tokens = Tokens::load_or_create(home)?;
+    let identities = Identities::open(home)?;
     let tls = certificate::acceptor(home)?;
     let log = Log::open(home)?;
     let setting = env(env_vars::POSTGRES_BIN).filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -72,6 +74,7 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
             home: home.clone(),
             state,
             tokens,
+            identities,
             log,
             installations,
             account,

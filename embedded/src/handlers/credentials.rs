@@ -8,10 +8,10 @@ use jiff::{RoundMode, TimestampRound, Unit};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{body, duration, later, named_endpoint, time};
+use super::{body, duration, grants, later, named_endpoint, time};
 use crate::api_error::{ApiError, ApiResult};
 use crate::app::App;
-use crate::catalog::IDENTITY;
+use crate::http::Caller;
 use crate::tokens::CREDENTIAL_SECONDS;
 
 #[derive(Deserialize)]
@@ -22,11 +22,11 @@ struct Wanted {
 }
 
 /// `POST /credentials`: a token that is the password for one endpoint.
-pub(crate) async fn create(State(app): State<App>, bytes: Bytes) -> ApiResult {
+pub(crate) async fn create(State(app): State<App>, caller: Caller, bytes: Bytes) -> ApiResult {
     let wanted: Wanted = body(&bytes)?;
     let name = wanted.endpoint.ok_or_else(|| ApiError::required("endpoint"))?;
     let state = app.state();
-    let (_, _, endpoint) = named_endpoint(&state, &name)?;
+    let (_, branch, endpoint) = named_endpoint(&state, &name)?;
     let now = app.clock.now();
     let (shortest, longest) = (*CREDENTIAL_SECONDS.start(), *CREDENTIAL_SECONDS.end());
     // A client that says "at the time 300 seconds from now" has spent some of them on its way here.
@@ -52,6 +52,7 @@ pub(crate) async fn create(State(app): State<App>, bytes: Bytes) -> ApiResult {
     let expires = expires
         .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
         .map_err(|_| ApiError::invalid("a duration is too long"))?;
-    let token = app.tokens.sign(IDENTITY, &endpoint.uid, now, expires)?;
+    grants::ensure(&app, branch, &caller).await?;
+    let token = app.tokens.sign(&caller.user_name, &endpoint.uid, now, expires)?;
     Ok(Json(json!({"token": token, "expire_time": expires.to_string()})).into_response())
 }

@@ -8,21 +8,25 @@ use serde_json::json;
 
 use crate::api_error::ApiResult;
 use crate::app::App;
-use crate::catalog::IDENTITY;
+use crate::http::Caller;
+use crate::identities::{Identity, Kind};
 
 /// The workspace's number, in the header that the service sends it in.
 const WORKSPACE: &str = "1";
 
-/// `GET /api/2.0/preview/scim/v2/Me`: the one identity.
-pub(crate) async fn me() -> ApiResult {
-    let body = json!({
+/// `GET /api/2.0/preview/scim/v2/Me`: whoever asks.
+pub(crate) async fn me(caller: Caller) -> ApiResult {
+    let Identity { id, user_name, display_name, kind, .. } = caller.as_ref();
+    let mut body = json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
-        "id": "1",
-        "userName": IDENTITY,
-        "displayName": "Developer",
+        "id": id.to_string(),
+        "userName": user_name,
+        "displayName": display_name,
         "active": true,
-        "emails": [{"type": "work", "value": IDENTITY, "primary": true}],
     });
+    if *kind == Kind::User {
+        body["emails"] = json!([{"type": "work", "value": user_name, "primary": true}]);
+    }
     Ok(([("X-Databricks-Org-Id", WORKSPACE)], Json(body)).into_response())
 }
 

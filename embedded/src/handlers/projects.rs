@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::endpoints::{ComputeSpec, allocate_port};
+use super::grants;
 use super::{Mask, Query, answer, body, chosen_id, duration, flag, live_project, operate, page, project};
 use crate::api_error::{ApiError, ApiResult};
 use crate::app::App;
-use crate::catalog::{self, IDENTITY};
+use crate::catalog;
 use crate::clock::plus_seconds;
+use crate::http::Caller;
 use crate::random;
 use crate::state::{self, Branch, Compute, Deletion, Endpoint, Outcome, Phase, Project, Removal};
 use crate::views;
@@ -54,7 +56,7 @@ struct Spec {
 }
 
 /// `POST /projects?project_id=`.
-pub(crate) async fn create(State(app): State<App>, query: Query, bytes: Bytes) -> ApiResult {
+pub(crate) async fn create(State(app): State<App>, caller: Caller, query: Query, bytes: Bytes) -> ApiResult {
     let wanted: Body = body(&bytes)?;
     let id = chosen_id(&query, "project_id", wanted.project_id.as_deref())?;
     let preferred = app.installations.first().map_or(0, |installation| installation.major);
@@ -104,15 +106,7 @@ pub(crate) async fn create(State(app): State<App>, query: Query, bytes: Bytes) -
                 creation: Some(operation.name.clone()),
                 size: 0,
                 endpoints: vec![endpoint],
-                roles: vec![state::Role {
-                    id: super::roles::derived_id(IDENTITY),
-                    postgres_role: IDENTITY.to_owned(),
-                    identity_type: Some("USER".to_owned()),
-                    auth_method: "LAKEBASE_OAUTH_V1".to_owned(),
-                    password: None,
-                    created: now,
-                    updated: now,
-                }],
+                roles: vec![grants::record(&caller, &[], now)],
                 databases: vec![state::Database {
                     id: super::databases::derived_id(catalog::FIRST_DATABASE),
                     postgres_database: catalog::FIRST_DATABASE.to_owned(),
@@ -132,7 +126,7 @@ pub(crate) async fn create(State(app): State<App>, query: Query, bytes: Bytes) -
                 custom_tags: Vec::new(),
                 budget_policy_id: None,
                 compute,
-                owner: IDENTITY.to_owned(),
+                owner: caller.user_name.clone(),
                 default_branch: FIRST_BRANCH.to_owned(),
                 deleted: None,
                 removal: None,

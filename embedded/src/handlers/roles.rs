@@ -16,7 +16,7 @@ use crate::random;
 use crate::state::{self, Outcome, Phase};
 use crate::views;
 
-const OAUTH: &str = "LAKEBASE_OAUTH_V1";
+pub(super) const OAUTH: &str = "LAKEBASE_OAUTH_V1";
 const PASSWORD: &str = "PG_PASSWORD_SCRAM_SHA_256";
 const NO_LOGIN: &str = "NO_LOGIN";
 const SUPERUSER: &str = "DATABRICKS_SUPERUSER";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 #![allow(clippy::needless_pass_by_value, reason = "bodies are written where they are used")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -195,22 +196,39 @@ impl Server {
 
     /// A database credential for a branch's endpoint.
     pub fn credential(&self, branch: &str) -> String {
-        let endpoint = format!("projects/shop/branches/{branch}/endpoints/primary");
-        let (status, body) = self.call("POST", "/credentials", &json!({"endpoint": endpoint}));
-        assert_eq!(status, 200, "{body}");
-        body["token"].as_str().unwrap().to_owned()
+        self.psql(branch).password
     }
 
     /// `psql` on a branch, logged in with a new credential.
     pub fn psql(&self, branch: &str) -> Psql {
-        let token = self.credential(branch);
+        self.psql_as(IDENTITY, &self.token, branch)
+    }
+
+    /// The same as another identity, which has the API's token `token`.
+    pub fn psql_as(&self, user: &str, token: &str, branch: &str) -> Psql {
+        let endpoint = format!("projects/shop/branches/{branch}/endpoints/primary");
+        let body = json!({"endpoint": endpoint});
+        let (status, body) = self.request("POST", "/api/2.0/postgres/credentials", Some(token), &body);
+        assert_eq!(status, 200, "{body}");
         Psql {
             port: self.port(branch),
-            user: IDENTITY.into(),
+            user: user.into(),
             database: "databricks_postgres".into(),
-            password: token,
+            password: body["token"].as_str().unwrap().to_owned(),
             more: "sslmode=require".into(),
         }
+    }
+
+    /// Adds an identity; gives the variables that it signs in with.
+    pub fn add_user(&self, args: &[&str]) -> HashMap<String, String> {
+        let output = self.run(&[&["user", "add"], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let variable = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once("='")?;
+            Some((name.to_owned(), value.strip_suffix('\'')?.to_owned()))
+        };
+        text.lines().map(|line| variable(line).unwrap()).collect()
     }
 
     /// One value from a branch.
