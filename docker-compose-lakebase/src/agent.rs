@@ -7,6 +7,7 @@
 
 mod feed;
 mod kept;
+mod line;
 mod mint;
 mod register;
 mod serve;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use lakebase::auth::Way;
 use lakebase::env_vars::Env;
 use lakebase::secret::Secret;
+use lakebase::ui::Ui;
 use serde::{Deserialize, Serialize};
 
 pub use mint::embedded;
@@ -35,6 +37,8 @@ pub struct Project {
     docker: Docker,
     /// The Compose project's name.
     name: String,
+    /// The service in whose seat the gateway is.
+    service: String,
     /// Resource name of the endpoint that logins are minted for.
     endpoint: String,
     /// The way to an API token.
@@ -52,9 +56,20 @@ struct Call {
 #[derive(Serialize, Deserialize)]
 enum Wish {
     /// Serve this project, in the place of what is known of it.
-    Serve(Registration),
+    Serve(Box<Registration>),
     /// Is the project of this key served, with logins for this endpoint?
     Know { key: String, endpoint: String },
+}
+
+/// Where a gateway is, and what it wants logins for.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The Compose project's name.
+    pub project: &'a str,
+    /// The service that it stands for.
+    pub service: &'a str,
+    /// Resource name of the branch's endpoint.
+    pub endpoint: &'a str,
 }
 
 /// A project on its way to the agent.
@@ -99,9 +114,11 @@ impl Docker {
 
 impl Registration {
     /// A project's wish, with the way to its credential and the secret that the way needs.
-    pub fn new(docker: Docker, name: &str, endpoint: &str, (way, token): (Way, Option<Secret>)) -> Self {
+    pub fn new(docker: Docker, place: Place<'_>, (way, token): (Way, Option<Secret>)) -> Self {
+        let Place { project, service, endpoint } = place;
+        let (name, service, endpoint) = (project.to_owned(), service.to_owned(), endpoint.to_owned());
         Self {
-            project: Project { docker, name: name.to_owned(), endpoint: endpoint.to_owned(), way },
+            project: Project { docker, name, service, endpoint, way },
             token: token.map(|token| token.expose().to_owned()),
         }
     }
@@ -125,6 +142,11 @@ fn folder(env: &Env) -> Option<PathBuf> {
     let runtime = env.get("XDG_RUNTIME_DIR").map(Path::new).filter(|folder| folder.is_absolute());
     let runtime = runtime.map(|folder| folder.join("lakebase"));
     runtime.or_else(|| Some(Path::new(env.get("HOME")?).join(".local/state/lakebase/agent")))
+}
+
+/// A line for the agent's log, which its stderr is.
+fn warn(line: &str) {
+    Ui::of_process().warn(line);
 }
 
 fn socket(folder: &Path) -> PathBuf {

@@ -293,7 +293,8 @@ impl Changed {
     fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, world: &World<'_>) -> Result<()> {
         let way = Way::of(auth, settings, world.env, &lakebase_embedded::VARIABLES, &world.cwd);
         let docker = self.real.for_agent(world.env, &world.cwd);
-        agent::register(Registration::new(docker, &self.project, endpoint, way), world.env)
+        let place = agent::Place { project: &self.project, service: &self.database, endpoint };
+        agent::register(Registration::new(docker, place, way), world.env)
     }
 
     /// The same for a gateway that comes back as the last `up` left it. What that `up` said of the credential is better

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use e2e::{Lab, Ran, Seat, wait_for};
+use e2e::{Lab, Project, Ran, Seat, memory_peak, wait_for};
 use serde_json::json;
 
 /// Logins of a few seconds, so that a gateway needs its agent all the time.
@@ -201,4 +202,104 @@ fn many_starts_at_once_and_a_disk_without_room_make_one_agent() {
         seats.iter().for_each(Seat::enter);
     }
     assert_eq!(lab.agents(), [agent]);
+}
+
+/// Most memory that an agent may take, in bytes, whatever a container says.
+const AGENT_MEMORY: u64 = 64 << 20;
+
+/// The folder of an image that is not the gateway's, and does this where the agent joins it.
+fn impostor(lab: &Lab, project: &Project<'_>, feed: &str) -> PathBuf {
+    let folder = lab.path("impostor");
+    fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let base = std::env::var("TODO_PYTHON_IMAGE").unwrap_or_else(|_| "python:3.13-slim".to_owned());
+    let name = &project.compose_name;
+    // The label lets the image go with the project.
+    let dockerfile = format!(
+        "FROM {base}\nLABEL com.docker.compose.project={name}\nCOPY program /lakebase-gateway\n\
+         ENTRYPOINT [\"/lakebase-gateway\", \"serve\"]\n"
+    );
+    write("Dockerfile", &dockerfile);
+    let program = format!("#!/bin/sh\ncase $1 in\nserve) exec sleep infinity ;;\nfeed)\n{feed}\n;;\nesac\n");
+    write("program", &program);
+    fs::set_permissions(folder.join("program"), fs::Permissions::from_mode(0o755)).unwrap();
+    write("tag", &format!("lakebase-impostor:{name}"));
+    folder
+}
+
+/// A seat that the impostor has.
+fn taken<'a>(lab: &'a Lab, name: &str, feed: &str) -> Seat<'a> {
+    let seat = Seat::new(lab, name, "LAKEBASE_PROFILE=embedded\n");
+    seat.project.cargo("init").ok();
+    let folder = impostor(lab, &seat.project, feed);
+    let mut up = seat.project.command("docker", ["compose", "lakebase", "up", "-d", "--wait"]);
+    Ran::of(up.env("LAKEBASE_GATEWAY_DIR", folder)).ok();
+    seat
+}
+
+/// The lines that the impostor has written into a file of its container.
+fn written(seat: &Seat<'_>, file: &str) -> Vec<String> {
+    let container = seat.project.inspect("{{.Id}}");
+    let ran = seat.project.run("docker", ["exec", container.trim(), "cat", file]);
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_container_that_never_ends_its_line_is_dropped_and_fills_no_memory() {
+    // Given a project that is served, and one whose gateway says a line of 300 MB.
+    let lab = lab();
+    let other = Seat::up(&lab, "other");
+    let endless = "echo >>/joined; echo '{\"hello\":{}}'; head -c 300000000 /dev/zero | tr '\\0' x";
+    let seat = taken(&lab, "shop", endless);
+    // When the agent has joined it several times.
+    wait_for("the agent to join", || (written(&seat, "/joined").len() > 2).then_some(()));
+    // Then it has kept none of it, has said so once, and still serves the other.
+    let peak = memory_peak(&lab.agent().unwrap());
+    println!("the agent took {} MiB at most", peak >> 20);
+    assert!(peak < AGENT_MEMORY, "the agent took {} MiB", peak >> 20);
+    let log = fs::read_to_string(lab.path("home/.local/state/lakebase/agent/agent.log")).unwrap();
+    assert_eq!(log.matches("a line without an end").count(), 1, "{log}");
+    other.enter();
+}
+
+#[test]
+fn a_container_that_asks_all_the_time_gets_one_login_a_second() {
+    // Given a gateway that asks again as soon as it is answered, and every third time hangs up and is joined anew.
+    let lab = Lab::with_embedded();
+    let asks = "now() { cut -d' ' -f1 /proc/uptime; }\necho '{\"hello\":{}}'\n[ -e /times ] || now >/times\n\
+                for turn in 1 2 3; do echo '{\"want\":\"token\"}'; read -r login || exit; now >>/times; done";
+    let seat = taken(&lab, "shop", asks);
+    // Then it waited five seconds at least from its first wish to its sixth login.
+    let times = wait_for("six logins", || Some(written(&seat, "/times")).filter(|times| times.len() > 6));
+    let time = |at: usize| times[at].parse::<f64>().unwrap();
+    assert!(time(6) - time(0) > 4.9, "{times:?}");
+}
+
+#[test]
+fn another_service_that_bears_the_gateways_labels_gets_no_login() {
+    // Given a younger container of the project that says it is for the same endpoint.
+    let lab = lab();
+    let seat = Seat::up(&lab, "shop");
+    let folder = impostor(&lab, &seat.project, "touch /joined; sleep infinity");
+    let endpoint = seat.project.inspect("{{index .Config.Labels \"lakebase.endpoint\"}}");
+    let labels = [
+        format!("com.docker.compose.project={}", seat.project.compose_name),
+        "com.docker.compose.service=other".to_owned(),
+        "com.docker.compose.oneoff=False".to_owned(),
+        format!("lakebase.endpoint={}", endpoint.trim()),
+    ];
+    let image = seat.project.run("docker", ["build", "--quiet", folder.to_str().unwrap()]).ok().stdout;
+    let mut run = seat.project.command("docker", ["run", "--detach", "--network", "none"]);
+    run.args(labels.iter().flat_map(|label| ["--label", label])).arg(image.trim());
+    let other = Ran::of(&mut run).ok().stdout;
+    // When the gateway has to be found anew.
+    lab.kill_agent("-9");
+    seat.project.lakebase("up -d").ok();
+    // Then it is the one that is found, over several logins.
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(8) {
+        seat.enter();
+    }
+    let joined = seat.project.run("docker", ["exec", other.trim(), "test", "-e", "/joined"]);
+    assert_eq!(joined.code, Some(1), "{joined:#?}");
 }

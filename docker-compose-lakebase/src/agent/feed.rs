@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use lakebase::compose::overlay::seat;
 use lakebase::secret::Secret;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
+use super::line::{Line, command};
 use super::mint::{Minted, mint};
-use super::{Docker, Project};
+use super::{Project, warn};
 
 /// How often a gateway that is not there is looked for: often while `up` is making it, then rarely.
 const LOOK_SOON: Duration = Duration::from_millis(150);
@@ -29,20 +26,8 @@ const FORGET_NEW: Duration = Duration::from_secs(3600);
 const FORGET_ENGINE: Duration = Duration::from_secs(24 * 3600);
 /// `docker` may take this long to say which containers run.
 const LIST_WITHIN: Duration = Duration::from_secs(30);
-/// A gateway that has been silent for this long is asked whether it is there, and has as long to answer.
-const SILENCE: Duration = Duration::from_secs(20);
-
-/// What a gateway says; see the gateway's `seat::lines`.
-#[derive(Default, Deserialize)]
-struct Said {
-    want: Option<String>,
-}
-
-impl Said {
-    fn wants_login(&self) -> bool {
-        self.want.as_deref() == Some("token")
-    }
-}
+/// Two logins of a project are at least this far apart, however often its container asks for one.
+const APART: Duration = Duration::from_secs(1);
 
 /// Who is there.
 enum Found {
@@ -60,6 +45,8 @@ enum Ended {
     Unheard,
     /// The gateway, or the connection to it, is gone.
     Lost,
+    /// What is in its place said a line without an end.
+    Endless,
     /// There is nothing more to feed it with.
     ForGood,
 }
@@ -76,6 +63,7 @@ pub enum Since {
 /// nobody needs it any more; one that was `replaced` is not waited for once it is gone.
 pub async fn tend(project: Project, token: Option<Secret>, since: Since, replaced: Arc<AtomicBool>) {
     let (mut missing, mut engine_missing) = (Instant::now(), None);
+    let (mut pace, mut endless) = (Pace::default(), None);
     let mut forget = match since {
         Since::Now => FORGET_NEW,
         Since::Before => FORGET,
@@ -84,9 +72,18 @@ pub async fn tend(project: Project, token: Option<Secret>, since: Since, replace
         let pause = match running(&project).await {
             Found::Gateway(container) => {
                 engine_missing = None;
-                match feed(&project, &container, token.as_ref()).await {
+                match feed(&project, &container, token.as_ref(), &mut pace).await {
                     Ended::ForGood => return,
                     Ended::Lost => (missing, forget) = (Instant::now(), FORGET),
+                    Ended::Endless => {
+                        // Once: the log must not grow with it.
+                        if endless.replace(container.clone()).as_ref() != Some(&container) {
+                            warn(&format!(
+                                "the container {container} of `{}` said a line without an end, and is no gateway; its feed was dropped",
+                                project.name
+                            ));
+                        }
+                    }
                     Ended::Unheard => {}
                 }
                 pause(missing.elapsed())
@@ -121,8 +118,10 @@ fn pause(missing: Duration) -> Duration {
 /// Looks for the gateway of this project and endpoint, one that runs and is not paused.
 async fn running(project: &Project) -> Found {
     let name = format!("label=com.docker.compose.project={}", project.name);
+    let service = format!("label=com.docker.compose.service={}", project.service);
     let endpoint = format!("label={}={}", seat::ENDPOINT, project.endpoint);
-    let filters = [name.as_str(), &endpoint, "label=com.docker.compose.oneoff=False", "status=running"];
+    let filters =
+        [name.as_str(), &service, &endpoint, "label=com.docker.compose.oneoff=False", "status=running"];
     let mut arguments = vec!["ps", "--quiet", "--no-trunc"];
     arguments.extend(filters.iter().flat_map(|filter| ["--filter", filter]));
     let listing = command(&project.docker, &arguments).stderr(Stdio::null()).output();
@@ -136,8 +135,13 @@ async fn running(project: &Project) -> Found {
 }
 
 /// Joins a gateway and answers it until the connection ends.
-async fn feed(project: &Project, container: &str, token: Option<&Secret>) -> Ended {
+async fn feed(project: &Project, container: &str, token: Option<&Secret>, pace: &mut Pace) -> Ended {
     let Some(mut line) = Line::open(project, container) else { return Ended::Unheard };
+    let ended = answer(&mut line, project, token, pace).await;
+    if line.is_endless() { Ended::Endless } else { ended }
+}
+
+async fn answer(line: &mut Line, project: &Project, token: Option<&Secret>, pace: &mut Pace) -> Ended {
     // It speaks first.
     if line.hear().await.is_none() {
         return Ended::Unheard;
@@ -146,7 +150,10 @@ async fn feed(project: &Project, container: &str, token: Option<&Secret>) -> End
         if !said.wants_login() {
             continue;
         }
-        let minting = mint(project, token);
+        let minting = async {
+            pace.keep().await;
+            mint(project, token).await
+        };
         tokio::pin!(minting);
         let minted = loop {
             tokio::select! {
@@ -167,61 +174,18 @@ async fn feed(project: &Project, container: &str, token: Option<&Secret>) -> End
     Ended::Lost
 }
 
-/// A connection to a gateway, through the engine.
-struct Line {
-    to: ChildStdin,
-    from: Lines<BufReader<ChildStdout>>,
-    /// Ends with it.
-    _docker: Child,
-}
+/// When the project's last login was minted, across all of its containers.
+#[derive(Default)]
+struct Pace(Option<Instant>);
 
-impl Line {
-    fn open(project: &Project, container: &str) -> Option<Self> {
-        let mut command = command(&project.docker, &["exec", "-i", container, seat::PROGRAM, "feed"]);
-        let mut docker = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-        let (to, from) = (docker.stdin.take()?, docker.stdout.take()?);
-        Some(Self { to, from: BufReader::new(from).lines(), _docker: docker })
-    }
-
-    /// The gateway's next line; `None` at the end. May be given up half-way.
-    async fn next(&mut self) -> Option<Said> {
-        let line = self.from.next_line().await.ok()??;
-        Some(serde_json::from_str(&line).unwrap_or_default())
-    }
-
-    /// The same; a silent gateway is asked whether it is there, and one that does not answer is gone. A connection
-    /// through a laptop's sleep may be dead and not know it.
-    async fn hear(&mut self) -> Option<Said> {
-        if let Ok(said) = timeout(SILENCE, self.next()).await {
-            return said;
+impl Pace {
+    /// Waits until the next login may be minted, which is now then.
+    async fn keep(&mut self) {
+        if let Some(last) = self.0 {
+            tokio::time::sleep_until(last + APART).await;
         }
-        if !self.say(&json!({"ping": true})).await {
-            return None;
-        }
-        timeout(SILENCE, self.next()).await.ok()?
+        self.0 = Some(Instant::now());
     }
-
-    /// Says one line; whether it could be said.
-    async fn say(&mut self, value: &Value) -> bool {
-        let line = format!("{value}\n");
-        let saying = async { self.to.write_all(line.as_bytes()).await.and(self.to.flush().await) };
-        matches!(timeout(SILENCE, saying).await, Ok(Ok(())))
-    }
-}
-
-fn command(docker: &Docker, arguments: &[&str]) -> Command {
-    let mut command = Command::new(&docker.program);
-    command.args(&docker.flags).args(arguments);
-    if docker.folder.is_dir() {
-        command.current_dir(&docker.folder);
-    }
-    // Those of the `up` that started the agent may be of another engine.
-    for name in Docker::VARIABLES {
-        command.env_remove(name);
-    }
-    command.envs(docker.variables.iter().map(|(key, value)| (key, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    command
 }
 
 #[cfg(test)]

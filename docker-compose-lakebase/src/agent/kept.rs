@@ -42,7 +42,7 @@ mod tests {
     use lakebase::env_vars::Env;
 
     use super::*;
-    use crate::agent::{Docker, Registration};
+    use crate::agent::{Docker, Place, Registration};
 
     fn registration(name: &str) -> Registration {
         let env: Env =
@@ -52,7 +52,8 @@ mod tests {
         let docker =
             Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new(), folder: "/".into() };
         let endpoint = "projects/p/branches/b/endpoints/primary";
-        Registration::new(docker, name, endpoint, Way::of(&auth, &settings, &env, &[], Path::new("/")))
+        let place = Place { project: name, service: "db", endpoint };
+        Registration::new(docker, place, Way::of(&auth, &settings, &env, &[], Path::new("/")))
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn register(registration: Registration, env: &Env) -> Result<()> {
         .create(&folder)
         .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))
         .map_err(|error| Error::io(format!("making the folder `{}`", folder.display()), &error))?;
-    let line = line(Wish::Serve(registration))?;
+    let line = line(Wish::Serve(Box::new(registration)))?;
     let until = Instant::now() + START_WITHIN;
     let mut started = false;
     loop {
