@@ -127,6 +127,60 @@ fn sessions_start_as_the_role_and_the_clients_options_stay() {
     assert_eq!(seat.query("", "SELECT current_user"), role);
 }
 
+/// What a client without a password, which starts with these parameters, is answered to this question.
+fn raw_answer(seat: &Seat, parameters: &[(&str, &str)], sql: &str) -> String {
+    let mut startup = vec![0, 3, 0, 0];
+    for (name, value) in [("user", "shop")].iter().chain(parameters) {
+        startup.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+    }
+    startup.push(0);
+    let length = |bytes: &[u8]| u32::try_from(bytes.len() + 4).unwrap().to_be_bytes();
+    let query = [sql.as_bytes(), b"\0"].concat();
+    let mut stream = TcpStream::connect(("127.0.0.1", seat.port)).unwrap();
+    stream
+        .write_all(&[&length(&startup)[..], &startup, b"Q", &length(&query), &query, b"X\0\0\0\x04"].concat())
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn nothing_that_a_client_starts_with_is_stronger_than_the_role() {
+    // Given a role, and another that the identity is a member of as well.
+    let branch = Branch::start();
+    for role in ["the team", "others"] {
+        branch.sql(&format!("CREATE ROLE \"{role}\""));
+        branch.sql(&format!("GRANT \"{role}\" TO \"{IDENTITY}\""));
+    }
+    let trust = [("POSTGRES_HOST_AUTH_METHOD", "trust"), ("LAKEBASE_ROLE", "the team")];
+    let seat = Seat::with(&branch, &trust);
+    let mut feed = seat.feed();
+    feed.token(common::TOKEN, 3600);
+    // When a client names the other in every way there is, or ends its options with a backslash.
+    for parameters in [
+        vec![],
+        vec![("options", "-c role=others")],
+        vec![("options", "--role=others")],
+        vec![("role", "others")],
+        vec![("ROLE", "others"), ("options", "-c ROLE=others")],
+        vec![("role", "none")],
+        vec![("options", r"-c work_mem=7MB\")],
+        vec![("options", r"-c role=others\")],
+        vec![("options", r"-c application_name=a\\")],
+        vec![("options", r"-c application_name=a\\\")],
+        vec![("options", r"\")],
+    ] {
+        // Then the session is the role's, and the rest of its options holds.
+        let sql = "SELECT '<' || current_user || '|' || current_setting('work_mem') || '|' || current_setting('application_name') || '>'";
+        let said = raw_answer(&seat, &parameters, sql);
+        let options = parameters.iter().map(|(_, value)| *value).collect::<String>();
+        let memory = if options.contains("work_mem") { "7MB" } else { "4MB" };
+        let name = if options.contains("application_name") { r"a\" } else { "" };
+        assert!(said.contains(&format!("<the team|{memory}|{name}>")), "{parameters:?}: {said:?}");
+    }
+}
+
 #[test]
 fn another_certificate_than_the_branchs_is_not_trusted() {
     let branch = Branch::start();

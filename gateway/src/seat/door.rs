@@ -31,13 +31,18 @@ impl Door {
         Self { config, method, remote, tokens }
     }
 
-    fn admission(&self, database: String, options: Option<String>, credential: Credential) -> Admission {
+    fn admission(
+        &self,
+        database: String,
+        parameters: Vec<(String, String)>,
+        credential: Credential,
+    ) -> Admission {
         Admission {
             upstream: Upstream::Remote(Arc::clone(&self.remote)),
             user: credential.user.unwrap_or_else(|| self.config.user.clone()),
             database,
             password: Some(credential.token),
-            parameters: options.map(|options| ("options".to_owned(), options)).into_iter().collect(),
+            parameters,
         }
     }
 
@@ -55,13 +60,22 @@ impl Door {
         }
     }
 
-    /// The client's start-up options, and the role after them, so that it wins.
-    fn options(&self, login: &Login) -> Option<String> {
-        let role = self.config.role.as_deref()?;
+    /// What a session starts as the role by: the parameter of its name, which PostgreSQL sets after all options and all
+    /// parameters of the client's, and the same behind the client's options, for what stands before a server may pass
+    /// those alone on (as Neon's proxy does).
+    fn role(&self, login: &Login) -> Vec<(String, String)> {
+        let Some(role) = self.config.role.as_deref() else { return Vec::new() };
         let own = login.parameters.iter().find(|(name, _)| name == "options");
-        let own = own.map_or("", |(_, value)| value.as_str());
-        Some(format!("{own} -c role={}", escape_option(role)).trim_start().to_owned())
+        let own = whole_options(own.map_or("", |(_, value)| value));
+        let options = format!("{own} -c role={}", escape_option(role)).trim_start().to_owned();
+        vec![("options".to_owned(), options), ("role".to_owned(), role.to_owned())]
     }
+}
+
+/// Options that others can follow: PostgreSQL drops a backslash at their end that takes no character with it.
+fn whole_options(options: &str) -> &str {
+    let backslashes = options.len() - options.trim_end_matches('\\').len();
+    &options[..options.len() - backslashes % 2]
 }
 
 /// A value inside `options`: PostgreSQL splits them at blanks, and a backslash takes the next character as it is.
@@ -89,7 +103,7 @@ impl Authenticator for Door {
                     .hint(RUN_UP)
             })
         })?;
-        Ok(self.admission(self.database(login), self.options(login), credential))
+        Ok(self.admission(self.database(login), self.role(login), credential))
     }
 
     /// A newer token, at once for the first refusal and after a pause for later ones. A fresh branch is asked again for as
@@ -104,8 +118,7 @@ impl Authenticator for Door {
             tokio::time::sleep(FRESH_BRANCH_PAUSE).await;
         }
         let credential = self.tokens.get(self.config.token_wait).await.ok()?;
-        let options = admission.parameters.first().map(|(_, options)| options.clone());
-        Some(self.admission(admission.database.clone(), options, credential))
+        Some(self.admission(admission.database.clone(), admission.parameters.clone(), credential))
     }
 
     /// A branch that gives no answer may be gone: who mints knows.
@@ -145,5 +158,18 @@ mod tests {
         assert_eq!(escape_option("team"), "team");
         assert_eq!(escape_option("a -c x=1"), r"a\ -c\ x=1");
         assert_eq!(escape_option("a\\\tb"), "a\\\\\\\tb");
+    }
+
+    #[test]
+    fn options_that_end_in_a_backslash_leave_what_follows_alone() {
+        for (options, whole) in [
+            ("", ""),
+            ("-c a=b", "-c a=b"),
+            (r"-c a=b\", "-c a=b"),
+            (r"-c a=\\", r"-c a=\\"),
+            (r"a\\\", r"a\\"),
+        ] {
+            assert_eq!(whole_options(options), whole);
+        }
     }
 }
