@@ -1,9 +1,10 @@
 //! Four front doors lead to the same program, and a plain `docker compose` is as it was.
 
 use std::fs;
+use std::path::PathBuf;
 
 use e2e::{Lab, Project, Ran};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 const COMPOSE: &str = "services:
   postgres:
@@ -21,6 +22,13 @@ const CONFIG: &str = "LAKEBASE_PROJECT_NAME=shop\nLAKEBASE_PROFILE=embedded\n";
 
 fn project(lab: &Lab) -> Project<'_> {
     lab.project("shop", &[("compose.yaml", COMPOSE), ("lakebase.config", CONFIG)])
+}
+
+/// The override file of the one set of Compose files that were used.
+fn override_file(project: &Project<'_>) -> PathBuf {
+    let mut files =
+        fs::read_dir(project.folder.join(".lakebase")).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|end| end == "yaml")).unwrap()
 }
 
 #[test]
@@ -64,12 +72,109 @@ fn the_users_files_are_not_touched_and_the_change_ignores_itself() {
     project.commit("Without the gateway");
     project.lakebase("config").ok();
     assert_eq!(project.run("git", ["status", "--porcelain"]).ok().stdout, "");
-    let file = fs::read_dir(project.folder.join(".lakebase")).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "yaml")).unwrap();
+    let file = override_file(&project);
     // Replayed by another tool, without our variables, the files still load.
     let replayed =
         project.run("docker", ["compose", "-f", "compose.yaml", "-f", file.to_str().unwrap(), "config"]);
     assert!(replayed.ok().stdout.contains("run-docker-compose-lakebase-up"));
+}
+
+/// Texts that are another thing to one YAML parser or another, where nothing quotes them; the first are names of services, too.
+const NASTY: [&str; 48] = [
+    "1_000",
+    "2001-01-01",
+    "0o17",
+    "017",
+    "0x1F",
+    "0b11",
+    "1e3",
+    "1.5",
+    ".inf",
+    ".nan",
+    "yes",
+    "No",
+    "on",
+    "OFF",
+    "y",
+    "n",
+    "null",
+    "True",
+    "~",
+    "1:30",
+    "190:20:30",
+    "-.INF",
+    "+12.5",
+    "<<",
+    "=",
+    "2001-12-14 21:59:43.10 -5",
+    "!tag",
+    "&anchor",
+    "*alias",
+    "- item",
+    "key: value",
+    "text # comment",
+    "'",
+    "\"",
+    "\\",
+    "\\n",
+    "two\nlines\n",
+    "\ttab ",
+    "é",
+    "\u{1}",
+    "\u{7f}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{feff}",
+    "🐘",
+    "{}",
+    "%@`|>",
+    "",
+];
+
+#[test]
+fn compose_reads_every_text_of_the_override_file_as_the_text_that_it_is() {
+    // Given services of such names, which use the database.
+    let lab = Lab::new();
+    let project = project(&lab);
+    let names = &NASTY[..18];
+    let service = |name: &&str| ((*name).to_owned(), json!({"image": "app", "depends_on": ["postgres"]}));
+    let mut services: Map<String, Value> = names.iter().map(service).collect();
+    services.insert("postgres".into(), json!({"image": "postgres:17"}));
+    project.write("compose.yaml", &json!({"services": services}).to_string());
+    let config =
+        || -> Value { serde_json::from_str(&project.lakebase("config --format json").ok().stdout).unwrap() };
+    let model = config();
+    for name in names {
+        assert_eq!(model["services"][name]["labels"]["lakebase.connect"], "gateway", "{name}");
+    }
+    // And gateways that the last `up` told such things.
+    let variables =
+        ["LAKEBASE_UPSTREAM", "LAKEBASE_USER", "LAKEBASE_DATABASE", "LAKEBASE_ROLE", "LAKEBASE_CA"];
+    let labels = ["lakebase.branch", "lakebase.fork", "lakebase.endpoint"];
+    for texts in NASTY.chunks(variables.len() + labels.len()) {
+        let texts = texts.iter().cycle();
+        let environment: Map<_, _> = variables
+            .iter()
+            .zip(texts.clone())
+            .map(|(name, text)| ((*name).to_owned(), json!(text)))
+            .collect();
+        let texts = texts.skip(variables.len());
+        let labels: Map<_, _> =
+            labels.iter().zip(texts).map(|(name, text)| ((*name).to_owned(), json!(text))).collect();
+        let gateway = json!({"image": "lakebase-gateway", "environment": environment, "labels": labels});
+        let before = json!({"services": {"postgres": gateway}}).to_string();
+        // What no YAML file can hold as it is.
+        let escaped = ['\u{7f}', '\u{85}', '\u{2028}', '\u{feff}'].iter().fold(before, |text, character| {
+            text.replace(*character, &format!("\\u{:04x}", u32::from(*character)))
+        });
+        fs::write(override_file(&project), escaped).unwrap();
+        // When our program has written the file anew, then Compose finds the same in it.
+        let found = &config()["services"]["postgres"];
+        assert_eq!(found["environment"], Value::Object(environment));
+        for (name, text) in labels {
+            assert_eq!(found["labels"][&name], text, "{name}");
+        }
+    }
 }
 
 #[test]

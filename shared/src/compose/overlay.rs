@@ -2,29 +2,28 @@
 
 pub mod direct;
 pub mod seat;
+mod yaml;
 
 use serde_yaml::value::{Tag, TaggedValue};
 use serde_yaml::{Mapping, Value};
 
 use super::model::{Model, Service};
 use crate::connection::CONTAINER_HOST;
-use crate::error::{Error, Kind, Result};
 
 /// The whole file: what it does, the services' changes, and the volumes that leave the model.
-fn document<'a>(what: &str, services: Mapping, volumes: impl Iterator<Item = &'a str>) -> Result<String> {
+fn document<'a>(what: &str, services: Mapping, volumes: impl Iterator<Item = &'a str>) -> String {
     let mut root = Mapping::new();
     root.insert("services".into(), Value::Mapping(services));
     let volumes: Mapping = volumes.map(|volume| (volume.into(), reset())).collect();
     if !volumes.is_empty() {
         root.insert("volumes".into(), Value::Mapping(volumes));
     }
-    let body = serde_yaml::to_string(&root)
-        .map_err(|error| Error::new(Kind::Io, "the override file could not be made").because(&error))?;
-    Ok(format!(
+    let body = yaml::document(&root);
+    format!(
         "# Written by `docker compose lakebase`, laid over your Compose files as the last `-f`.\n\
          # {what} No secret of the workspace is in here.\n\
          {body}"
-    ))
+    )
 }
 
 /// `!reset null`: Compose removes the element (compose-go; 2.24 and later).

@@ -42,7 +42,7 @@ pub fn text(model: &Model, database: &str, host_side: bool) -> Result<String> {
         }
     }
     let what = format!("It takes `{database}` out of the model and puts the Lakebase branch in its place.");
-    document(&what, services, only_of(model, database))
+    Ok(document(&what, services, only_of(model, database)))
 }
 
 /// What has to go from a service so that it no longer names the database.
@@ -104,20 +104,20 @@ mod tests {
         );
         assert_eq!(
             text,
-            "services:
-  postgres: !reset null
-  backend:
-    depends_on:
-      postgres: !reset null
-    environment:
-      DATABASE_URL: ${LAKEBASE_DATABASE_URL:-run-docker-compose-lakebase-up}
-      DB_SOURCE: ${LAKEBASE_DB_SOURCE:-run-docker-compose-lakebase-up}
-      LAKEBASE_BRANCH_PATH: ${LAKEBASE_BRANCH_PATH:-run-docker-compose-lakebase-up}
-    extra_hosts:
-    - host.docker.internal:host-gateway
-volumes:
-  pgdata: !reset null
-"
+            r#""services":
+  "postgres": !reset null
+  "backend":
+    "depends_on":
+      "postgres": !reset null
+    "environment":
+      "DATABASE_URL": "${LAKEBASE_DATABASE_URL:-run-docker-compose-lakebase-up}"
+      "DB_SOURCE": "${LAKEBASE_DB_SOURCE:-run-docker-compose-lakebase-up}"
+      "LAKEBASE_BRANCH_PATH": "${LAKEBASE_BRANCH_PATH:-run-docker-compose-lakebase-up}"
+    "extra_hosts":
+      - "host.docker.internal:host-gateway"
+"volumes":
+  "pgdata": !reset null
+"#
         );
     }
 
@@ -148,7 +148,12 @@ volumes:
         );
         assert_eq!(
             text,
-            "services:\n  postgres: !reset null\n  backup:\n    links: !override\n    - redis\n"
+            r#""services":
+  "postgres": !reset null
+  "backup":
+    "links": !override
+      - "redis"
+"#
         );
     }
 

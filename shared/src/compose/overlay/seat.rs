@@ -150,7 +150,7 @@ pub fn text(model: &Model, database: &str, seat: &Seat) -> Result<String> {
         }
     }
     let what = format!("It puts a gateway to the Lakebase branch into the seat of `{database}`.");
-    document(&what, services, only_of(model, database))
+    Ok(document(&what, services, only_of(model, database)))
 }
 
 /// The database's own service.
