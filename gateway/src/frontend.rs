@@ -1,14 +1,18 @@
 //! The client's side up to the login: encryption, start-up packet, authentication, errors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::message::{self, MessageError, Startup, StartupPacket};
-use crate::refusal::{INVALID_AUTHORIZATION, INVALID_PASSWORD, NOT_SUPPORTED, PROTOCOL_VIOLATION, Refusal};
+use crate::refusal::{
+    INVALID_AUTHORIZATION, INVALID_PASSWORD, NOT_SUPPORTED, PROTOCOL_VIOLATION, QUERY_CANCELED, Refusal,
+};
 use crate::scram::{self, ScramError, Verifier};
 use crate::secret::Secret;
 use crate::stream::Stream;
@@ -17,6 +21,8 @@ use crate::stream::Stream;
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Requests to encrypt before the start-up packet; a real client sends at most one of each.
 const MAX_NEGOTIATIONS: usize = 3;
+/// How long the words to a client that is too slow may take: it may be as slow to read them.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Whether clients must speak TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +128,9 @@ pub enum GreetingError {
     /// The client was refused with this error.
     #[error("refused: {}", .0.message)]
     Refused(Refusal),
+    /// The client was too slow.
+    #[error("the start-up took too long")]
+    Late,
 }
 
 impl From<std::io::Error> for GreetingError {
@@ -130,7 +139,7 @@ impl From<std::io::Error> for GreetingError {
     }
 }
 
-/// Takes a new connection through encryption to its start-up packet.
+/// Takes a new connection through encryption to its start-up packet, for which it has time `until` then.
 ///
 /// Cancel requests are taken with and without TLS (libpq before 17 sends them without, whatever the
 /// session used; they hold no more than the key of one query).
@@ -138,19 +147,23 @@ pub async fn greet(
     mut stream: TcpStream,
     tls: &TlsAcceptor,
     encryption: Encryption,
+    until: Instant,
 ) -> Result<Greeting, GreetingError> {
     for _ in 0..MAX_NEGOTIATIONS {
         let mut first = [0; 1];
-        if stream.peek(&mut first).await? == 0 {
+        let Ok(seen) = timeout_at(until, stream.peek(&mut first)).await else {
+            return Err(refuse_late(&mut stream).await);
+        };
+        if seen? == 0 {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         }
         if first[0] == TLS_HANDSHAKE {
-            return encrypted(stream, tls).await;
+            return encrypted(stream, tls, until).await;
         }
-        match read_or_explain(&mut stream).await? {
+        match read_or_explain(&mut stream, until).await? {
             StartupPacket::SslRequest => {
                 stream.write_all(b"S").await?;
-                return encrypted(stream, tls).await;
+                return encrypted(stream, tls, until).await;
             }
             StartupPacket::GssEncRequest => stream.write_all(b"N").await?,
             StartupPacket::Cancel { key } => return Ok(Greeting::Cancel(Stream::Tcp(stream), key)),
@@ -169,10 +182,11 @@ pub async fn greet(
     Err(refuse(&mut stream, refusal).await)
 }
 
-async fn encrypted(stream: TcpStream, tls: &TlsAcceptor) -> Result<Greeting, GreetingError> {
-    let stream = tls.accept(stream).await?;
+async fn encrypted(stream: TcpStream, tls: &TlsAcceptor, until: Instant) -> Result<Greeting, GreetingError> {
+    // In the midst of a handshake there are no words that the client could read.
+    let stream = timeout_at(until, tls.accept(stream)).await.map_err(|_| GreetingError::Late)??;
     let mut stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
-    match read_or_explain(&mut stream).await? {
+    match read_or_explain(&mut stream, until).await? {
         StartupPacket::Cancel { key } => Ok(Greeting::Cancel(stream, key)),
         StartupPacket::Startup(startup) => session(stream, startup).await,
         StartupPacket::SslRequest | StartupPacket::GssEncRequest => {
@@ -199,9 +213,21 @@ async fn session(mut stream: Stream, startup: Startup) -> Result<Greeting, Greet
     Ok(Greeting::Session(stream, startup))
 }
 
-/// Asks for what `method` wants and waits for it; the answer is the whole login. "Authentication ok" is not said here:
-/// the client hears it from the server that it gets.
-pub async fn login(stream: &mut Stream, startup: &Startup, method: &Method) -> Result<Login, GreetingError> {
+/// Asks for what `method` wants and waits for it `until` then; the answer is the whole login. "Authentication ok" is not
+/// said here: the client hears it from the server that it gets.
+pub async fn login(
+    stream: &mut Stream,
+    startup: &Startup,
+    method: &Method,
+    until: Instant,
+) -> Result<Login, GreetingError> {
+    match timeout_at(until, prove(stream, startup, method)).await {
+        Ok(proved) => proved,
+        Err(_) => Err(refuse_late(stream).await),
+    }
+}
+
+async fn prove(stream: &mut Stream, startup: &Startup, method: &Method) -> Result<Login, GreetingError> {
     if startup.version != message::PROTOCOL_3_0 || startup.protocol_options().next().is_some() {
         stream.write_all(&message::write_negotiate_version(startup.protocol_options())).await?;
     }
@@ -319,13 +345,22 @@ pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) -> 
     GreetingError::Refused(refusal)
 }
 
+/// Tells a client that its time is over, in PostgreSQL's words.
+async fn refuse_late<S: AsyncWrite + Unpin>(stream: &mut S) -> GreetingError {
+    let refusal = Refusal::new(QUERY_CANCELED, "canceling authentication due to timeout");
+    let _ = timeout(LAST_WORDS, refuse(stream, refusal)).await;
+    GreetingError::Late
+}
+
 /// Reads a start-up packet; bytes that are none are answered with an error before the connection is given up.
 async fn read_or_explain<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
+    until: Instant,
 ) -> Result<StartupPacket, GreetingError> {
-    match message::read_startup(stream).await {
-        Ok(packet) => Ok(packet),
-        Err(MessageError::Io(error)) => Err(error.into()),
-        Err(error) => Err(refuse(stream, Refusal::new(PROTOCOL_VIOLATION, error.to_string())).await),
+    match timeout_at(until, message::read_startup(stream)).await {
+        Err(_) => Err(refuse_late(stream).await),
+        Ok(Ok(packet)) => Ok(packet),
+        Ok(Err(MessageError::Io(error))) => Err(error.into()),
+        Ok(Err(error)) => Err(refuse(stream, Refusal::new(PROTOCOL_VIOLATION, error.to_string())).await),
     }
 }

@@ -14,6 +14,8 @@ pub const NOT_SUPPORTED: &str = "0A000";
 pub const CONNECTION_FAILURE: &str = "08006";
 /// SQLSTATE "cannot connect now", for a server that is not there yet.
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
+/// SQLSTATE "query canceled", which PostgreSQL gives a login that takes too long.
+pub const QUERY_CANCELED: &str = "57014";
 /// SQLSTATE "internal error".
 pub const INTERNAL_ERROR: &str = "XX000";
 

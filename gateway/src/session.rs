@@ -146,17 +146,19 @@ async fn start<A: Authenticator>(
 ) -> Result<(Stream, Stream), Outcome> {
     stream::tune(&stream);
     let policy = authenticator.policy();
+    let until = Instant::now() + options.startup_timeout;
     let start = async {
-        match frontend::greet(stream, tls, policy.encryption).await? {
+        match frontend::greet(stream, tls, policy.encryption, until).await? {
             Greeting::Cancel(stream, key) => Ok::<_, GreetingError>(Err((stream, key))),
             Greeting::Session(mut stream, startup) => {
-                let login = frontend::login(&mut stream, &startup, &policy.method).await?;
+                let login = frontend::login(&mut stream, &startup, &policy.method, until).await?;
                 Ok(Ok((stream, login)))
             }
         }
     };
-    let (mut client, login) = match tokio::time::timeout(options.startup_timeout, start).await {
-        Err(_) => return Err(Outcome::TimedOut),
+    // Whoever is late is told so; nobody holds us longer than that takes.
+    let (mut client, login) = match tokio::time::timeout_at(until + frontend::LAST_WORDS, start).await {
+        Err(_) | Ok(Err(GreetingError::Late)) => return Err(Outcome::TimedOut),
         Ok(Err(GreetingError::Refused(refusal))) => return Err(Outcome::Refused(refusal)),
         Ok(Err(GreetingError::Message(MessageError::Io(error)))) if is_end(&error) => {
             return Err(Outcome::HungUp);
