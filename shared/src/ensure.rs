@@ -366,7 +366,8 @@ fn if_any<T>(answer: ApiResult<Option<T>>, doing: &str) -> Result<Option<T>> {
     }
 }
 
-fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<Project> {
+/// Whether the answer is the project that is configured.
+pub(crate) fn check_project(target: &Target, answer: ApiResult<Project>) -> Result<Project> {
     let id = &target.path.project;
     match answer {
         Err(error) if error.is_not_found() => {

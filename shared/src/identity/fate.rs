@@ -1,5 +1,6 @@
 //! What became of a git branch that a Lakebase branch was made for.
 
+use std::fmt;
 use std::path::Path;
 
 use git2::{BranchType, Oid, Repository};
@@ -37,6 +38,18 @@ impl Fate {
         }
         let Some(tip) = found.get().target() else { return Self::Unknown };
         if is_merged(&repository, branch, tip) { Self::Merged } else { Self::Open }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "gone",
+            Self::Merged => "merged",
+            Self::Open => "open",
+            Self::CheckedOut => "checked out",
+            Self::Unknown => "repository away",
+        })
     }
 }
 
