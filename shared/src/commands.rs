@@ -1,14 +1,20 @@
 //! The commands that both faces offer: one file each, named as the command.
 
 pub mod aliases;
+pub mod branches;
+mod confirm;
 pub mod destroy;
 pub mod env;
 pub mod init;
+pub mod prune;
 pub mod psql;
+pub mod reset;
 pub mod room;
+mod roster;
 pub mod run;
 pub mod session;
 pub mod status;
+mod table;
 
 use clap::Subcommand;
 
@@ -22,10 +28,16 @@ pub enum Command {
     Init(init::Args),
     /// Show the branch of this git branch, and where each setting comes from
     Status(status::Args),
+    /// List every branch of the project: its age, when it expires, and whose it is
+    Branches(branches::Args),
     /// Print a login to the branch as variables, or write it to .env.lakebase
     Env(env::Args),
     /// Open psql on the branch
     Psql(psql::Args),
+    /// Make the branch anew, as its parent is now
+    Reset(reset::Args),
+    /// Delete the branches made here whose git branch is merged or gone
+    Prune(prune::Args),
     /// Delete the branch and .env.lakebase
     Destroy(destroy::Args),
     /// Print short names for daily use, to be evaluated by the shell
@@ -34,7 +46,8 @@ pub enum Command {
 
 impl Command {
     /// The words of the commands, for a face that must tell them from its own.
-    pub const NAMES: [&str; 6] = ["init", "status", "env", "psql", "destroy", "aliases"];
+    pub const NAMES: [&str; 9] =
+        ["init", "status", "branches", "env", "psql", "reset", "prune", "destroy", "aliases"];
 
     /// Runs the command.
     ///
@@ -44,8 +57,11 @@ impl Command {
         match self {
             Self::Init(args) => init::run(args, world).await,
             Self::Status(args) => status::run(args, world).await,
+            Self::Branches(args) => branches::run(args, world).await,
             Self::Env(args) => env::run(args, world).await,
             Self::Psql(args) => psql::run(args, world).await,
+            Self::Reset(args) => reset::run(args, world).await,
+            Self::Prune(args) => prune::run(args, world).await,
             Self::Destroy(args) => destroy::run(&args.session(world)?, world).await,
             Self::Aliases(args) => aliases::run(&args, world),
         }
