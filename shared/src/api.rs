@@ -8,8 +8,6 @@ mod transport;
 mod wait;
 mod wire;
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
@@ -20,12 +18,9 @@ use self::transport::{ME, NO_BODY};
 pub use self::wait::{Deadline, Pause};
 use crate::auth::Auth;
 use crate::branch::ResourceId;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::secret::Secret;
 
-const USER_AGENT: &str = concat!("lakebase-compose/", env!("CARGO_PKG_VERSION"));
-/// One call may take this long before it counts as lost.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The port of every Lakebase endpoint that names none.
 const POSTGRES_PORT: u16 = 5432;
 
@@ -39,33 +34,20 @@ pub type ApiResult<T> = std::result::Result<T, ApiError>;
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// Keeps the token and renews it.
     auth: Auth,
-    /// Fetched once: the Databricks CLI takes long to answer.
-    token: Secret,
 }
 
 impl Client {
     /// A client that speaks to `auth`'s workspace.
     ///
     /// # Errors
-    /// [`Kind::NoCredential`] where no token can be had.
+    /// Those of [`Auth::token`], where none can be had.
     pub async fn new(auth: Auth) -> Result<Self, Error> {
-        // reqwest is built without a TLS provider of its own; a second call finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .timeout(CALL_TIMEOUT)
-            .connect_timeout(Duration::from_secs(10))
-            // A redirect could carry the token to another host.
-            .redirect(reqwest::redirect::Policy::none());
-        if auth.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let http = builder
-            .build()
-            .map_err(|error| Error::new(Kind::Unreachable, "no HTTP client could be made").because(&error))?;
-        let token = auth.token().await?;
-        Ok(Self { http, auth, token })
+        let http = auth.http()?;
+        // What is wrong with the credential shows before anything is asked with it.
+        auth.token().await?;
+        Ok(Self { http, auth })
     }
 
     /// The workspace.

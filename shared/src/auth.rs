@@ -1,18 +1,33 @@
-//! Databricks unified auth: which source of credentials wins, and a token from it.
+//! Databricks unified auth: which source of credentials wins, and a token from it for as long as one is needed.
 //!
-//! Sources now: the embedded Lakebase, a personal access token (`pat`) and the Databricks CLI
-//! (`databricks-cli`). Order, as in the Databricks SDKs: an explicitly named profile, the environment,
-//! `~/.databrickscfg`.
+//! [`resolve`] decides, and touches nothing; this module reads the file, finds the program, and asks for tokens.
 
+mod cli;
+pub mod credential;
+mod fields;
+mod host;
+mod http;
+mod oauth;
+pub mod profile;
+pub mod resolve;
+mod token;
+mod trouble;
 mod way;
+mod words;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use ini::Ini;
-use serde::Deserialize;
-
+pub use self::host::is_loopback_host;
+pub use self::resolve::Reason;
 pub use self::way::Way;
+
+use self::cli::Program;
+use self::credential::Credential;
+use self::oauth::{Job, OAuth};
+use self::profile::Profiles;
+use self::resolve::{Asked, Decision};
+use self::token::{Held, Token};
 use crate::config::{Key, Settings};
 use crate::env_vars::{self, Env};
 use crate::error::{Error, Kind, Result};
@@ -20,9 +35,6 @@ use crate::secret::Secret;
 
 /// The profile that means the embedded Lakebase, and nothing else does.
 pub const EMBEDDED: &str = "embedded";
-
-/// How long the Databricks CLI may take; it may refresh a token over the network.
-const CLI_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A workspace and the way to a token for it.
 #[derive(Debug, Clone)]
@@ -34,16 +46,27 @@ pub struct Auth {
     /// PEM of an authority to trust for the endpoints, where no public one signed them.
     pub ca: Option<String>,
     method: Method,
+    /// The variable that alone holds the secret, if one does.
+    secret_variable: Option<&'static str>,
+    reasons: Vec<Reason>,
+    /// Made where it is needed, and shared by clones.
+    http: Arc<OnceLock<reqwest::Client>>,
+    held: Held,
 }
 
-#[derive(Debug, Clone)]
+/// How a token is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Method {
     /// The token itself.
     Token(Secret),
-    /// The token itself, which nothing but the environment holds.
-    OfEnvironment(Secret),
-    /// The Databricks CLI, the arguments that choose the profile or host, and the variables that say where its files are.
-    Cli { program: String, choice: [String; 2], places: Vec<(&'static str, Option<String>)> },
+    /// OAuth with the client's secret.
+    Client { id: String, secret: Secret },
+    /// OAuth with the token that GitHub signs for the job.
+    Github { id: String, audience: Option<String>, url: String, token: Secret },
+    /// The Databricks CLI, with the arguments that choose the profile or host.
+    DatabricksCli { program: Program, choice: [String; 2] },
+    /// The Azure CLI.
+    AzureCli { program: Program },
 }
 
 /// The running embedded Lakebase.
@@ -60,57 +83,68 @@ pub struct Embedded {
 pub type FindEmbedded<'a> = &'a dyn Fn() -> Result<Embedded>;
 
 impl Auth {
-    /// Decides which credential counts.
+    /// Decides which credential counts. Asks nobody for a token yet.
     ///
     /// # Errors
-    /// [`Kind::NoCredential`] where none is found or the named profile is missing; what `embedded` says
-    /// where the profile is `embedded`.
+    /// Those of [`resolve::decide`] and of reading the file of profiles; what `embedded` says where the profile is
+    /// `embedded`; [`Kind::NoCredential`] where the program that the credential needs is not installed.
     pub fn resolve(settings: &Settings, env: &Env, embedded: FindEmbedded) -> Result<Self> {
-        if settings.text(Key::Profile) == Some(EMBEDDED) {
-            let Embedded { host, token, ca } = embedded()?;
-            let (source, method) = ("embedded Lakebase".into(), Method::Token(token));
-            return Ok(Self { host, source, ca: Some(ca), method });
-        }
-        if let Some(profile) = settings.text(Key::Profile) {
-            return Self::from_profile(profile, &config_file(env)?, env);
-        }
-        // A source that this version does not know must not be passed over: another identity would win.
-        for name in env_vars::DATABRICKS_UNKNOWN {
-            if env.get(name).is_some() {
-                return Err(Error::new(Kind::Unsupported, format!("${name} is set"))
-                    .because_of("this version knows personal access tokens and the Databricks CLI")
-                    .hint(format!(
-                        "unset {name}, or name a profile of ~/.databrickscfg with `LAKEBASE_PROFILE`"
-                    )));
+        Self::with_program(settings, env, embedded, None)
+    }
+
+    /// The same with the path of the program that gives tokens, where it was found before.
+    fn with_program(
+        settings: &Settings,
+        env: &Env,
+        embedded: FindEmbedded,
+        program: Option<&Path>,
+    ) -> Result<Self> {
+        let asked = Asked { profile: settings.get(Key::Profile), variables: env, file: None };
+        let file = match Profiles::place(env).filter(|_| asked.wants_file()) {
+            Some(path) => Profiles::read(&path)?,
+            None => None,
+        };
+        let Decision { host, credential, source, secret_variable, reasons } =
+            resolve::decide(&Asked { file: file.as_ref(), ..asked })?;
+        let of = |host, ca, method| Self {
+            host,
+            source,
+            ca,
+            method,
+            secret_variable,
+            reasons,
+            http: Arc::default(),
+            held: Held::default(),
+        };
+        let found = |name: &str| match program {
+            Some(path) => Ok(Program::at(path, env)),
+            None => Program::find(name, env).map_err(|error| not_installed(name, &host, &error)),
+        };
+        let method = match credential {
+            Credential::Embedded => {
+                let Embedded { host, token, ca } = embedded()?;
+                return Ok(of(host, Some(ca), Method::Token(token)));
             }
-        }
-        match (env.get(env_vars::DATABRICKS_HOST), env.get(env_vars::DATABRICKS_TOKEN)) {
-            (None, Some(_)) => Err(Error::new(
-                Kind::NoCredential,
-                format!("${} is set, but not ${}", env_vars::DATABRICKS_TOKEN, env_vars::DATABRICKS_HOST),
-            )
-            .hint(format!("set {} to the workspace of the token", env_vars::DATABRICKS_HOST))),
-            (Some(host), Some(token)) => Ok(Self {
-                host: base_url(host)?,
-                source: format!("${} and ${}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN),
-                ca: authority(&base_url(host)?, embedded),
-                method: Method::OfEnvironment(Secret::new(token)),
-            }),
-            (Some(_), None) if env.get(env_vars::DATABRICKS_CONFIG_PROFILE).is_some() => {
-                let profile = env.get(env_vars::DATABRICKS_CONFIG_PROFILE).unwrap_or_default();
-                Self::from_profile(profile, &config_file(env)?, env)
+            Credential::Token(token) => Method::Token(token),
+            Credential::Client { id, secret } => Method::Client { id, secret },
+            Credential::Github { id, audience, url, token } => Method::Github { id, audience, url, token },
+            Credential::DatabricksCli { program, profile } => {
+                let choice = match profile {
+                    Some(profile) => ["--profile".to_owned(), profile],
+                    None => ["--host".to_owned(), host.clone()],
+                };
+                Method::DatabricksCli { program: found(&program)?, choice }
             }
-            (Some(host), None) => Self::cli(host, ["--host".into(), base_url(host)?], env),
-            (None, None) => {
-                let named = env.get(env_vars::DATABRICKS_CONFIG_PROFILE);
-                let file = config_file(env)?;
-                let default = file.as_ref().and_then(|(_, ini)| ini.section(Some("DEFAULT")));
-                if named.is_none() && default.is_none() {
-                    return Err(none_found());
-                }
-                Self::from_profile(named.unwrap_or("DEFAULT"), &file, env)
-            }
-        }
+            Credential::AzureCli => Method::AzureCli { program: found("az")? },
+        };
+        let ca = authority(&host, embedded);
+        Ok(of(host, ca, method))
+    }
+
+    /// The sources that were looked at in their order: which are a part of what is used, which lost, and why. It holds
+    /// no secret.
+    pub fn explain(&self) -> &[Reason] {
+        &self.reasons
     }
 
     /// Whether the workspace runs on this machine, so that containers reach its endpoints by another name.
@@ -118,71 +152,70 @@ impl Auth {
         reqwest::Url::parse(&self.host).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host))
     }
 
-    /// A token for the API.
+    /// The HTTP client for the workspace: TLS is verified, and no redirect followed.
     ///
     /// # Errors
-    /// [`Kind::NoCredential`] with the CLI's own words.
+    /// [`Kind::Unreachable`] where the system gives no such client.
+    pub fn http(&self) -> Result<reqwest::Client> {
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
+        let client = http::client(self.is_loopback())?;
+        Ok(self.http.get_or_init(|| client).clone())
+    }
+
+    /// A token for the API, renewed before it ends. Clones of this share it, and one of them at a time fetches it.
+    ///
+    /// # Errors
+    /// [`Kind::NoCredential`], [`Kind::Denied`] or [`Kind::Unreachable`], in the words of the program or server that was
+    /// asked.
     pub async fn token(&self) -> Result<Secret> {
         match &self.method {
-            Method::Token(token) | Method::OfEnvironment(token) => Ok(token.clone()),
-            Method::Cli { program, choice, places } => cli_token(program, choice, places).await,
+            Method::Token(token) => Ok(token.clone()),
+            method => self.held.token(|refused| self.fetch(method, refused)).await,
         }
     }
 
-    fn from_profile(profile: &str, file: &Option<(PathBuf, Ini)>, env: &Env) -> Result<Self> {
-        let missing = |path: &str| {
-            Error::new(Kind::NoCredential, format!("the Databricks profile `{profile}` does not exist"))
-                .because_of(format!("it is not in {path}"))
-                .hint(format!("run `databricks auth login --profile {profile}`"))
-                .hint("or set `LAKEBASE_PROFILE=embedded` for the embedded Lakebase")
-        };
-        let Some((path, ini)) = file else { return Err(missing("~/.databrickscfg: there is no such file")) };
-        let path = path.display().to_string();
-        let section = ini.section(Some(profile)).ok_or_else(|| missing(&format!("`{path}`")))?;
-        let host = section.get("host").filter(|host| !host.is_empty()).ok_or_else(|| {
-            Error::new(Kind::NoCredential, format!("the Databricks profile `{profile}` has no host"))
-                .because_of(format!("in `{path}`"))
-        })?;
-        match (section.get("auth_type"), section.get("token")) {
-            (None | Some("pat"), Some(token)) if !token.is_empty() => Ok(Self {
-                host: base_url(host)?,
-                source: format!("profile {profile} of {path} (pat)"),
-                ca: None,
-                method: Method::Token(Secret::new(token)),
-            }),
-            (None | Some("databricks-cli"), _) => {
-                Self::cli(host, ["--profile".into(), profile.to_owned()], env)
+    /// Lets go of a token that the workspace refused; whether another one can be had.
+    pub async fn renews(&self, refused: &Secret) -> bool {
+        self.held.refuse(refused).await;
+        !matches!(self.method, Method::Token(_))
+    }
+
+    /// Goes on with the token of `before`, where that had the same credential for the same workspace. Not with its
+    /// connections: through a laptop's sleep one may be dead and not know it.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        if self.host != before.host || self.method != before.method {
+            return self;
+        }
+        Self { held: before.held.clone(), ..self }
+    }
+
+    async fn fetch(&self, method: &Method, refused: bool) -> Result<Token> {
+        match method {
+            Method::Token(token) => Ok(Token { secret: token.clone(), expires: None }),
+            Method::Client { id, secret } => {
+                OAuth { http: &self.http()?, host: &self.host }.by_secret(id, secret).await
             }
-            (Some(other), _) => Err(Error::new(
-                Kind::Unsupported,
-                format!("the Databricks profile `{profile}` uses `auth_type = {other}`"),
-            )
-            .because_of("this version knows `pat` and `databricks-cli`")
-            .hint(format!(
-                "set {} and {}",
-                env_vars::DATABRICKS_HOST,
-                env_vars::DATABRICKS_TOKEN
-            ))),
+            Method::Github { id, audience, url, token } => {
+                let job = Job { url, token, audience: audience.as_deref() };
+                OAuth { http: &self.http()?, host: &self.host }.by_job(id, &job).await
+            }
+            Method::DatabricksCli { program, choice } => program.databricks_token(choice, refused).await,
+            Method::AzureCli { program } => program.azure_token().await,
         }
     }
+}
 
-    fn cli(host: &str, choice: [String; 2], env: &Env) -> Result<Self> {
-        let wanted = env.get(env_vars::DATABRICKS_CLI_PATH).unwrap_or("databricks");
-        let program = which::which(wanted).map_err(|error| {
-            Error::new(Kind::NoCredential, format!("there is a Databricks host ({host}) but no token"))
-                .because_of(format!("`{wanted}` is not installed"))
-                .because(&error)
-                .hint(format!("set {}", env_vars::DATABRICKS_TOKEN))
-                .hint("or install the Databricks CLI and run `databricks auth login`")
-        })?;
-        let place = |name: &'static str| (name, env.get(name).map(str::to_owned));
-        let places = [env_vars::DATABRICKS_CONFIG_FILE, env_vars::HOME].map(place).into();
-        Ok(Self {
-            host: base_url(host)?,
-            source: format!("databricks auth token {} {}", choice[0], choice[1]),
-            ca: None,
-            method: Method::Cli { program: program.display().to_string(), choice, places },
-        })
+fn not_installed(name: &str, host: &str, error: &which::Error) -> Error {
+    let error = Error::new(Kind::NoCredential, format!("there is a Databricks host ({host}) but no token"))
+        .because_of(format!("`{name}` is not installed"))
+        .because(error)
+        .hint(format!("set {}", env_vars::DATABRICKS_TOKEN));
+    match name {
+        "az" => error.hint("or install the Azure CLI and run `az login`"),
+        _ => error.hint("or install the Databricks CLI and run `databricks auth login`"),
     }
 }
 
@@ -191,57 +224,6 @@ fn authority(host: &str, embedded: FindEmbedded) -> Option<String> {
     let url = reqwest::Url::parse(host).ok()?;
     let found = url.host_str().is_some_and(is_loopback_host).then(embedded)?.ok()?;
     (found.host.trim_end_matches('/') == host).then_some(found.ca)
-}
-
-fn none_found() -> Error {
-    Error::new(Kind::NoCredential, "no Databricks credential was found")
-        .because_of("neither the configuration nor the environment names one, and ~/.databrickscfg has no DEFAULT profile")
-        .hint(format!("set {} and {}", env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_TOKEN))
-        .hint("or name a profile of ~/.databrickscfg with `LAKEBASE_PROFILE`")
-        .hint("or work offline with `LAKEBASE_PROFILE=embedded`")
-}
-
-/// The file of profiles, if there is one.
-fn config_file(env: &Env) -> Result<Option<(PathBuf, Ini)>> {
-    let home = || Some(PathBuf::from(env.get(env_vars::HOME)?).join(".databrickscfg"));
-    let Some(path) = env.get(env_vars::DATABRICKS_CONFIG_FILE).map(PathBuf::from).or_else(home) else {
-        return Ok(None);
-    };
-    if !path.exists() {
-        return Ok(None);
-    }
-    match Ini::load_from_file_noescape(&path) {
-        Ok(ini) => Ok(Some((path, ini))),
-        // The parser's own message could quote a line that holds a token.
-        Err(ini::Error::Parse(error)) => Err(Error::new(
-            Kind::BadConfig,
-            format!("line {} of `{}` can't be read", error.line, path.display()),
-        )),
-        Err(ini::Error::Io(error)) => Err(Error::io(format!("reading `{}`", path.display()), &error)),
-    }
-}
-
-/// The host as a base URL. `https` unless `http` is written; plain `http` only towards this machine.
-fn base_url(host: &str) -> Result<String> {
-    let host = host.trim().trim_end_matches('/');
-    let url = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
-    let bad =
-        |why: &str| Error::new(Kind::BadConfig, format!("{host:?} is no workspace host")).because_of(why);
-    let parsed = reqwest::Url::parse(&url).map_err(|error| bad(&error.to_string()))?;
-    let name = parsed.host_str().unwrap_or_default();
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(Error::new(Kind::BadConfig, "the workspace host can't carry a user or password"));
-    }
-    match parsed.scheme() {
-        "https" => {}
-        "http" if is_loopback_host(name) => {}
-        "http" => {
-            return Err(bad("a token is sent over plain http to this machine only").hint("write https://"));
-        }
-        _ => return Err(bad("it must start with https://")),
-    }
-    let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Ok(format!("{}://{name}{port}", parsed.scheme()))
 }
 
 /// Whether the workspace that is configured runs on this machine, as far as that can be told without
@@ -253,118 +235,5 @@ pub fn is_on_this_machine(settings: &Settings, env: &Env) -> bool {
             .get(env_vars::DATABRICKS_HOST)
             .and_then(|host| reqwest::Url::parse(host).ok())
             .is_some_and(|url| url.host_str().is_some_and(is_loopback_host)),
-    }
-}
-
-/// Whether a host name or address means this machine.
-pub fn is_loopback_host(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[derive(Deserialize)]
-struct CliToken {
-    access_token: String,
-}
-
-/// Since its version 1.0 the CLI keeps tokens in the keyring of the system: it alone can read them.
-async fn cli_token(program: &str, choice: &[String; 2], places: &[(&str, Option<String>)]) -> Result<Secret> {
-    let shown = format!("databricks auth token {} {}", choice[0], choice[1]);
-    let failed = || {
-        Error::new(Kind::NoCredential, format!("`{shown}` gave no token"))
-            .hint(format!("run `databricks auth login {} {}`", choice[0], choice[1]))
-    };
-    let mut command = tokio::process::Command::new(program);
-    command.args(["auth", "token"]).args(choice).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    // The agent serves projects of several places.
-    for (name, value) in places {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let output = match tokio::time::timeout(CLI_TIMEOUT, command.output()).await {
-        Err(_) => return Err(failed().because_of("it did not answer within 60 s")),
-        Ok(Err(error)) => return Err(failed().because(&error)),
-        Ok(Ok(output)) => output,
-    };
-    if !output.status.success() {
-        return Err(failed().because_of(String::from_utf8_lossy(&output.stderr)));
-    }
-    // Not the parser's message: it could quote a part of the answer.
-    let parsed: CliToken = serde_json::from_slice(&output.stdout)
-        .map_err(|_| failed().because_of("its answer is not the JSON that the Databricks CLI prints"))?;
-    Ok(Secret::new(parsed.access_token))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Layer;
-
-    fn no_embedded() -> Result<Embedded> {
-        Err(Error::new(Kind::EmbeddedStopped, "stopped"))
-    }
-
-    fn resolve(profile: Option<&str>, env: &[(&str, &str)]) -> Result<Auth> {
-        let flags: Layer = profile.map(|profile| (Key::Profile, profile.to_owned())).into_iter().collect();
-        let settings = Settings::layered(flags, &Env::default(), None);
-        Auth::resolve(&settings, &env.iter().copied().collect(), &no_embedded)
-    }
-
-    fn token(auth: &Auth) -> &str {
-        match &auth.method {
-            Method::Token(token) | Method::OfEnvironment(token) => token.expose(),
-            Method::Cli { .. } => panic!("not a token"),
-        }
-    }
-
-    #[test]
-    fn the_embedded_profile_never_falls_back_to_a_workspace() {
-        let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "t")];
-        assert_eq!(resolve(Some(EMBEDDED), &env).unwrap_err().kind, Kind::EmbeddedStopped);
-    }
-
-    #[test]
-    fn a_named_profile_wins_over_the_environment() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            file.path(),
-            "[DEFAULT]\nhost = https://default\ntoken = d\n[team]\nhost = team.example/\ntoken = p\n",
-        )
-        .unwrap();
-        let path = file.path().to_str().unwrap();
-        let env =
-            [("DATABRICKS_CONFIG_FILE", path), ("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "t")];
-        let named = resolve(Some("team"), &env).unwrap();
-        assert_eq!((named.host.as_str(), token(&named)), ("https://team.example", "p"));
-        assert_eq!(token(&resolve(None, &env).unwrap()), "t");
-        assert_eq!(token(&resolve(None, &env[..1]).unwrap()), "d");
-        assert_eq!(resolve(Some("gone"), &env).unwrap_err().kind, Kind::NoCredential);
-    }
-
-    #[test]
-    fn a_source_that_is_not_known_is_not_passed_over() {
-        let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_CLIENT_ID", "x")];
-        assert_eq!(resolve(None, &env).unwrap_err().kind, Kind::Unsupported);
-        assert_eq!(resolve(None, &[("DATABRICKS_TOKEN", "t")]).unwrap_err().kind, Kind::NoCredential);
-    }
-
-    #[test]
-    fn without_any_source_the_error_says_how_to_get_one() {
-        let error = resolve(None, &[]).unwrap_err();
-        assert_eq!(error.kind, Kind::NoCredential);
-        assert_eq!(error.hints.len(), 3);
-    }
-
-    #[test]
-    fn plain_http_is_for_this_machine_only() {
-        let host = |host| base_url(host).map_err(|error| error.kind);
-        assert_eq!(host("http://127.0.0.1:7432/"), Ok("http://127.0.0.1:7432".into()));
-        assert_eq!(host("http://localhost"), Ok("http://localhost".into()));
-        assert_eq!(host("http://127.0.0.1.example.com"), Err(Kind::BadConfig));
-        assert_eq!(host("https://user:pass@w"), Err(Kind::BadConfig));
-        assert_eq!(host("file:///etc"), Err(Kind::BadConfig));
-        assert_eq!(host("dbc-1.cloud.databricks.com"), Ok("https://dbc-1.cloud.databricks.com".into()));
     }
 }

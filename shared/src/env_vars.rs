@@ -29,9 +29,46 @@ pub const DATABRICKS_CONFIG_PROFILE: &str = "DATABRICKS_CONFIG_PROFILE";
 pub const DATABRICKS_CONFIG_FILE: &str = "DATABRICKS_CONFIG_FILE";
 /// Path of the Databricks CLI, where it is not `databricks` on PATH. Unified auth.
 pub const DATABRICKS_CLI_PATH: &str = "DATABRICKS_CLI_PATH";
-/// Variables of unified auth that belong to a source which is not known yet.
-pub const DATABRICKS_UNKNOWN: [&str; 3] =
-    ["DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "ARM_CLIENT_ID"];
+/// Chooses where several credentials are set, such as `pat` or `oauth-m2m`. Unified auth.
+pub const DATABRICKS_AUTH_TYPE: &str = "DATABRICKS_AUTH_TYPE";
+/// Application id of a service principal. Unified auth.
+pub const DATABRICKS_CLIENT_ID: &str = "DATABRICKS_CLIENT_ID";
+/// OAuth secret of a service principal. Unified auth.
+pub const DATABRICKS_CLIENT_SECRET: &str = "DATABRICKS_CLIENT_SECRET";
+/// Audience of the token that GitHub signs, where it is not the workspace's own. Unified auth.
+pub const DATABRICKS_TOKEN_AUDIENCE: &str = "DATABRICKS_TOKEN_AUDIENCE";
+/// Variables of unified auth that belong to sources which are not known here, with the key of a profile and the name of
+/// the source. One of them must not be passed over: it would have been another identity.
+pub const DATABRICKS_UNKNOWN: [(&str, &str, &str); 14] = [
+    ("DATABRICKS_USERNAME", "username", "basic"),
+    ("DATABRICKS_PASSWORD", "password", "basic"),
+    ("ARM_CLIENT_ID", "azure_client_id", "azure"),
+    ("ARM_CLIENT_SECRET", "azure_client_secret", "azure"),
+    ("ARM_TENANT_ID", "azure_tenant_id", "azure"),
+    ("ARM_USE_MSI", "azure_use_msi", "azure"),
+    ("DATABRICKS_AZURE_RESOURCE_ID", "azure_workspace_resource_id", "azure"),
+    ("DATABRICKS_GOOGLE_SERVICE_ACCOUNT", "google_service_account", "google"),
+    ("GOOGLE_CREDENTIALS", "google_credentials", "google"),
+    ("DATABRICKS_OIDC_TOKEN", "oidc_token", "env-oidc"),
+    ("DATABRICKS_OIDC_TOKEN_ENV", "oidc_token_env", "env-oidc"),
+    ("DATABRICKS_OIDC_TOKEN_FILEPATH", "oidc_token_filepath", "file-oidc"),
+    // An older spelling of the one before.
+    ("DATABRICKS_OIDC_TOKEN_FILE", "oidc_token_file", "file-oidc"),
+    ("DATABRICKS_METADATA_SERVICE_URL", "metadata_service_url", "metadata-service"),
+];
+/// Where a job of GitHub Actions asks for a token of its own; set where it has the permission `id-token: write`.
+pub const ACTIONS_ID_TOKEN_REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+/// What it asks with.
+pub const ACTIONS_ID_TOKEN_REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// The variables of unified auth that hold a secret, or may.
+pub fn databricks_secrets() -> impl Iterator<Item = &'static str> {
+    let known = [DATABRICKS_TOKEN, DATABRICKS_CLIENT_SECRET, ACTIONS_ID_TOKEN_REQUEST_TOKEN];
+    known.into_iter().chain(DATABRICKS_UNKNOWN.into_iter().map(|(variable, _, _)| variable))
+}
+/// The Azure CLI's folder, where it is not `~/.azure`.
+pub const AZURE_CONFIG_DIR: &str = "AZURE_CONFIG_DIR";
+/// Where programs are searched.
+pub const PATH: &str = "PATH";
 /// The user's home folder.
 pub const HOME: &str = "HOME";
 /// The user's state folder (XDG Base Directory Specification).

@@ -10,7 +10,7 @@ use lakebase::secret::Secret;
 use tokio::time::{Instant, timeout};
 
 use super::line::{Line, command};
-use super::mint::{Minted, mint};
+use super::mint::{Mint, Minted};
 use super::{Project, warn};
 
 /// How often a gateway that is not there is looked for: often while `up` is making it, then rarely.
@@ -63,6 +63,7 @@ pub enum Since {
 /// nobody needs it any more; one that was `replaced` is not waited for once it is gone.
 pub async fn tend(project: Project, token: Option<Secret>, since: Since, replaced: Arc<AtomicBool>) {
     let (mut missing, mut engine_missing) = (Instant::now(), None);
+    let mint = Mint::new(project.clone(), token);
     let (mut pace, mut endless) = (Pace::default(), None);
     let mut forget = match since {
         Since::Now => FORGET_NEW,
@@ -72,7 +73,7 @@ pub async fn tend(project: Project, token: Option<Secret>, since: Since, replace
         let pause = match running(&project).await {
             Found::Gateway(container) => {
                 engine_missing = None;
-                match feed(&project, &container, token.as_ref(), &mut pace).await {
+                match feed(&project, &container, &mint, &mut pace).await {
                     Ended::ForGood => return,
                     Ended::Lost => (missing, forget) = (Instant::now(), FORGET),
                     Ended::Endless => {
@@ -135,13 +136,13 @@ async fn running(project: &Project) -> Found {
 }
 
 /// Joins a gateway and answers it until the connection ends.
-async fn feed(project: &Project, container: &str, token: Option<&Secret>, pace: &mut Pace) -> Ended {
+async fn feed(project: &Project, container: &str, mint: &Mint, pace: &mut Pace) -> Ended {
     let Some(mut line) = Line::open(project, container) else { return Ended::Unheard };
-    let ended = answer(&mut line, project, token, pace).await;
+    let ended = answer(&mut line, mint, pace).await;
     if line.is_endless() { Ended::Endless } else { ended }
 }
 
-async fn answer(line: &mut Line, project: &Project, token: Option<&Secret>, pace: &mut Pace) -> Ended {
+async fn answer(line: &mut Line, mint: &Mint, pace: &mut Pace) -> Ended {
     // It speaks first.
     if line.hear().await.is_none() {
         return Ended::Unheard;
@@ -152,7 +153,7 @@ async fn answer(line: &mut Line, project: &Project, token: Option<&Secret>, pace
         }
         let minting = async {
             pace.keep().await;
-            mint(project, token).await
+            mint.login().await
         };
         tokio::pin!(minting);
         let minted = loop {

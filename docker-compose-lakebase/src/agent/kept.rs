@@ -47,13 +47,17 @@ mod tests {
     fn registration(name: &str) -> Registration {
         let env: Env =
             [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2")].into_iter().collect();
+        registration_of(name, &env)
+    }
+
+    fn registration_of(name: &str, env: &Env) -> Registration {
         let settings = Settings::layered(Layer::default(), &Env::default(), None);
-        let auth = Auth::resolve(&settings, &env, &|| unreachable!("no profile is `embedded`")).unwrap();
+        let auth = Auth::resolve(&settings, env, &|| unreachable!("no profile is `embedded`")).unwrap();
         let docker =
             Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new(), folder: "/".into() };
         let endpoint = "projects/p/branches/b/endpoints/primary";
         let place = Place { project: name, service: "db", endpoint };
-        Registration::new(docker, place, Way::of(&auth, &settings, &env, &[], Path::new("/")))
+        Registration::new(docker, place, Way::of(&auth, &settings, env, &[], Path::new("/")))
     }
 
     #[test]
@@ -69,6 +73,23 @@ mod tests {
         assert!(!std::fs::read_to_string(&file).unwrap().contains("hunter2"));
         forget(folder.path());
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_client_secret_of_the_environment_stays_in_memory() {
+        let env: Env = [
+            ("DATABRICKS_HOST", "https://w"),
+            ("DATABRICKS_CLIENT_ID", "ada"),
+            ("DATABRICKS_CLIENT_SECRET", "hunter2"),
+        ]
+        .into_iter()
+        .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let (project, secret) = registration_of("one", &env).open();
+        assert_eq!(secret.unwrap().expose(), "hunter2", "the agent itself gets it");
+        write(folder.path(), std::iter::once(&project));
+        assert_eq!(read(folder.path()), [project]);
+        assert!(!std::fs::read_to_string(path(folder.path())).unwrap().contains("hunter2"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use lakebase::branch::ResourceId;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::Secret;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Project;
@@ -44,51 +45,75 @@ impl Minted {
     }
 }
 
-/// Mints a login for the project's endpoint. Ends in time, whatever the API, the Databricks CLI and the clocks do.
-pub async fn mint(project: &Project, token: Option<&Secret>) -> Minted {
-    let began = Instant::now();
-    loop {
-        let error = match tokio::time::timeout_at(began + DEADLINE, once(project, token)).await {
-            Ok(Ok(minted)) => return minted,
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let seconds = DEADLINE.as_secs();
-                return Minted::Not(format!("getting a login for the branch took more than {seconds} s"));
+/// Mints logins for one project.
+pub struct Mint {
+    project: Project,
+    /// The secret that the way to the credential needs; in memory only.
+    secret: Option<Secret>,
+    /// The credential as it was found last, with the API token that it holds.
+    last: Mutex<Option<Auth>>,
+}
+
+impl Mint {
+    /// For a project, with the secret that the way to its credential needs.
+    pub fn new(project: Project, secret: Option<Secret>) -> Self {
+        Self { project, secret, last: Mutex::default() }
+    }
+
+    /// Mints a login for the project's endpoint. Ends in time, whatever the API, the Databricks CLI and the clocks do.
+    pub async fn login(&self) -> Minted {
+        let began = Instant::now();
+        loop {
+            let error = match tokio::time::timeout_at(began + DEADLINE, self.once()).await {
+                Ok(Ok(minted)) => return minted,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    let seconds = DEADLINE.as_secs();
+                    return Minted::Not(format!("getting a login for the branch took more than {seconds} s"));
+                }
+            };
+            let passing = matches!(error.kind, Kind::Unreachable | Kind::EmbeddedStopped);
+            if !passing || began.elapsed() + PAUSE >= PATIENCE {
+                return Minted::Not(words(&error));
             }
-        };
-        let passing = matches!(error.kind, Kind::Unreachable | Kind::EmbeddedStopped);
-        if !passing || began.elapsed() + PAUSE >= PATIENCE {
-            return Minted::Not(words(&error));
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
     }
-}
 
-async fn once(project: &Project, token: Option<&Secret>) -> Result<Minted> {
-    // A client of its own: the API token behind it may have been renewed since the last one.
-    let client = Client::new(credential(project, token).await?).await?;
-    match client.credential(&project.endpoint).await {
-        Ok(credential) => Ok(Minted::Login(credential)),
-        Err(error) if error.is_not_found() => match branch_of(&project.endpoint) {
-            Some(path) if is_gone(&client, &path).await? => {
-                Ok(Minted::Never(format!("the branch `{}` does not exist any more; {UP}", path.branch)))
-            }
-            _ => Err(error.into_error("getting a login for the branch")),
-        },
-        Err(error) => Err(error.into_error("getting a login for the branch")),
+    async fn once(&self) -> Result<Minted> {
+        let client = Client::new(self.credential().await?).await?;
+        let endpoint = &self.project.endpoint;
+        match client.credential(endpoint).await {
+            Ok(credential) => Ok(Minted::Login(credential)),
+            Err(error) if error.is_not_found() => match branch_of(endpoint) {
+                Some(path) if is_gone(&client, &path).await? => {
+                    Ok(Minted::Never(format!("the branch `{}` does not exist any more; {UP}", path.branch)))
+                }
+                _ => Err(error.into_error("getting a login for the branch")),
+            },
+            Err(error) => Err(error.into_error("getting a login for the branch")),
+        }
     }
-}
 
-/// Goes the way to the credential, on a thread of its own: it reads files and may look whether a server answers, and
-/// the other projects do not wait for that.
-async fn credential(project: &Project, token: Option<&Secret>) -> Result<Auth> {
-    let (way, token) = (project.way.clone(), token.cloned());
-    let walk = move || {
-        let lookup = |name: &str| way.variable(name).map(str::to_owned);
-        way.walk(token.as_ref(), &|| embedded(&lookup))
-    };
-    let failed = |_| Error::new(Kind::Io, "looking for the credential failed");
-    tokio::task::spawn_blocking(walk).await.map_err(failed)?
+    /// Goes the way to the credential, which may have been renewed since the last time; where it was not, its API token
+    /// still counts. On a thread of its own: it reads files and may look whether a server answers, and the other projects
+    /// do not wait for that.
+    async fn credential(&self) -> Result<Auth> {
+        let (way, secret) = (self.project.way.clone(), self.secret.clone());
+        let walk = move || {
+            let lookup = |name: &str| way.variable(name).map(str::to_owned);
+            way.walk(secret.as_ref(), &|| embedded(&lookup))
+        };
+        let failed = |_| Error::new(Kind::Io, "looking for the credential failed");
+        let found = tokio::task::spawn_blocking(walk).await.map_err(failed)??;
+        let mut last = self.last.lock().await;
+        let found = match last.as_ref() {
+            Some(before) => found.after(before),
+            None => found,
+        };
+        *last = Some(found.clone());
+        Ok(found)
+    }
 }
 
 /// The running embedded Lakebase, found by the variables of `lookup`.

@@ -91,7 +91,7 @@ fn start(folder: &Path, env: &Env) -> Result<()> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
     // The credential comes over the socket; nothing of it is in the agent's environment.
-    for name in [env_vars::DATABRICKS_TOKEN].iter().chain(&env_vars::DATABRICKS_UNKNOWN) {
+    for name in env_vars::databricks_secrets() {
         command.env_remove(name);
     }
     if env.get(env_vars::DOCKER_PLUGIN_SOCKET).is_some() {

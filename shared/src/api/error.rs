@@ -53,6 +53,11 @@ impl ApiError {
             if *status == Some(StatusCode::NOT_FOUND) || code == "NOT_FOUND")
     }
 
+    /// Whether the credential was refused, before anything was done.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { status: Some(StatusCode::UNAUTHORIZED), .. })
+    }
+
     /// Whether a create met something that exists; both spellings are in use
     /// (409 ALREADY_EXISTS, and 400 BAD_REQUEST with `… already exists`).
     pub fn is_already_exists(&self) -> bool {

@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::wait::{self, Deadline};
 use super::{ApiResult, Client, wire};
 use crate::error::{Error, Kind};
+use crate::secret::Secret;
 
 /// Where the resources are.
 const ROOT: &str = "/api/2.0/postgres/";
@@ -137,8 +138,26 @@ impl Client {
         !(self.auth.is_loopback() && matches!(error, ApiError::Transport { sent: false, .. }))
     }
 
+    /// One call, with a fresh token where the workspace refuses one before its time: nothing was done then.
     async fn send_once<T: DeserializeOwned>(
         &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&impl Serialize>,
+    ) -> ApiResult<T> {
+        let token = self.auth.token().await?;
+        match self.send_as(&token, method.clone(), path, query, body).await {
+            Err(error) if error.is_unauthorized() && self.auth.renews(&token).await => {
+                self.send_as(&self.auth.token().await?, method, path, query, body).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send_as<T: DeserializeOwned>(
+        &self,
+        token: &Secret,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
@@ -152,7 +171,7 @@ impl Client {
         let mut request = self
             .http
             .request(method, format!("{}{separator}{path}", self.auth.host))
-            .bearer_auth(self.token.expose())
+            .bearer_auth(token.expose())
             .query(query);
         if let Some(body) = body {
             request = request.json(body);

@@ -1,9 +1,10 @@
 //! The way to a credential without the credential: what a background process needs to find it again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::profile::Profiles;
 use super::{Auth, EMBEDDED, FindEmbedded, Method};
 use crate::config::{Key, Layer, Settings};
 use crate::env_vars::{self, Env};
@@ -11,10 +12,16 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 /// The variables that decide which credential counts. None of them holds one.
-const DECIDING: [&str; 3] =
-    [env_vars::DATABRICKS_HOST, env_vars::DATABRICKS_CONFIG_PROFILE, env_vars::DATABRICKS_CLI_PATH];
+const DECIDING: [&str; 6] = [
+    env_vars::DATABRICKS_HOST,
+    env_vars::DATABRICKS_CONFIG_PROFILE,
+    env_vars::DATABRICKS_AUTH_TYPE,
+    env_vars::DATABRICKS_CLIENT_ID,
+    env_vars::DATABRICKS_TOKEN_AUDIENCE,
+    env_vars::ACTIONS_ID_TOKEN_REQUEST_URL,
+];
 /// The same, those that name files and folders.
-const PLACES: [&str; 2] = [env_vars::DATABRICKS_CONFIG_FILE, env_vars::HOME];
+const PLACES: [&str; 2] = [env_vars::HOME, env_vars::AZURE_CONFIG_DIR];
 
 /// Where a credential came from, so that it can be had again, renewed meanwhile or not. It holds no secret and may be
 /// written down.
@@ -24,13 +31,16 @@ pub struct Way {
     host: String,
     profile: Option<String>,
     variables: Vec<(String, String)>,
-    /// Whether the credential was in the environment alone.
-    from_environment: bool,
+    /// The program that gives tokens, as it was found then: another process may search elsewhere.
+    program: Option<PathBuf>,
+    /// The variable that alone held the secret, if one did.
+    secret_variable: Option<String>,
 }
 
 impl Way {
     /// The way that `auth` was found by, from the folder `cwd`. `more` names variables with the places that the embedded
-    /// Lakebase is found at. The secret is there where the way alone does not lead to one.
+    /// Lakebase is found at. The secret is there where the way alone does not lead to one: it is for the memory of the
+    /// process that goes the way, and for nothing else.
     pub fn of(
         auth: &Auth,
         settings: &Settings,
@@ -43,22 +53,27 @@ impl Way {
         let place = |(name, value): (String, String)| (name, cwd.join(value).display().to_string());
         let mut variables: Vec<_> = DECIDING.iter().filter_map(kept).collect();
         variables.extend(PLACES.iter().filter_map(kept).map(place));
+        if env.get(env_vars::DATABRICKS_CONFIG_FILE).is_some()
+            && let Some(file) = Profiles::place(env)
+        {
+            let name = env_vars::DATABRICKS_CONFIG_FILE.to_owned();
+            variables.push(place((name, file.display().to_string())));
+        }
         let embedded = more.iter().filter(|name| !PLACES.contains(name));
         variables.extend(embedded.filter_map(kept).map(place));
-        if let Method::Cli { program, .. } = &auth.method {
-            // As it was found then: another process may search elsewhere.
-            variables.retain(|(name, _)| name != env_vars::DATABRICKS_CLI_PATH);
-            variables.push((env_vars::DATABRICKS_CLI_PATH.to_owned(), program.clone()));
-        }
-        let secret = match &auth.method {
-            Method::OfEnvironment(token) => Some(token.clone()),
-            Method::Token(_) | Method::Cli { .. } => None,
+        let program = match &auth.method {
+            Method::DatabricksCli { program, .. } | Method::AzureCli { program } => {
+                Some(program.path.clone())
+            }
+            Method::Token(_) | Method::Client { .. } | Method::Github { .. } => None,
         };
+        let secret = auth.secret_variable.and_then(|name| env.get(name)).map(Secret::new);
         let way = Self {
             host: auth.host.clone(),
             profile: settings.text(Key::Profile).map(str::to_owned),
             variables,
-            from_environment: secret.is_some(),
+            program,
+            secret_variable: auth.secret_variable.map(str::to_owned),
         };
         (way, secret)
     }
@@ -74,16 +89,17 @@ impl Way {
     /// Those of [`Auth::resolve`]; [`Kind::NoCredential`] where the secret is missing, [`Kind::BadConfig`] where the
     /// way leads to another workspace by now.
     pub fn walk(&self, secret: Option<&Secret>, embedded: FindEmbedded) -> Result<Auth> {
-        if self.from_environment && secret.is_none() {
+        if self.secret_variable.is_some() && secret.is_none() {
             let message = "the workspace token of this project ended with the agent that had it";
             let hint = "run `docker compose lakebase up` in the project";
             return Err(Error::new(Kind::NoCredential, message).hint(hint));
         }
         let pairs = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let token = secret.map(|secret| (env_vars::DATABRICKS_TOKEN, secret.expose()));
-        let env: Env = pairs.chain(token).collect();
+        let secret = self.secret_variable.as_deref().zip(secret.map(Secret::expose));
+        let env: Env = pairs.chain(secret).collect();
         let profile: Layer = self.profile.iter().map(|profile| (Key::Profile, profile.clone())).collect();
-        let auth = Auth::resolve(&Settings::layered(profile, &Env::default(), None), &env, embedded)?;
+        let settings = Settings::layered(profile, &Env::default(), None);
+        let auth = Auth::with_program(&settings, &env, embedded, self.program.as_deref())?;
         // The embedded Lakebase may have another port; it is found by its folder.
         if auth.host != self.host && self.profile.as_deref() != Some(EMBEDDED) {
             return Err(Error::new(Kind::BadConfig, "the credential is of another workspace by now")
@@ -117,8 +133,12 @@ mod tests {
 
     fn token(auth: Result<Auth>) -> String {
         match auth.unwrap().method {
-            Method::Token(token) | Method::OfEnvironment(token) => token.expose().to_owned(),
-            Method::Cli { program, choice, .. } => format!("{program} {} {}", choice[0], choice[1]),
+            Method::Token(token) | Method::Github { token, .. } => token.expose().to_owned(),
+            Method::Client { id, secret } => format!("{id} {}", secret.expose()),
+            Method::DatabricksCli { program, choice } => {
+                format!("{} {} {}", program.path.display(), choice[0], choice[1])
+            }
+            Method::AzureCli { program } => program.path.display().to_string(),
         }
     }
 
@@ -127,10 +147,59 @@ mod tests {
         let env = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_TOKEN", "hunter2"), ("HOME", "/home/ada")];
         let (way, secret) = way(None, &env, &stopped);
         let written = serde_json::to_string(&way).unwrap();
-        assert!(way.from_environment && !written.contains("hunter2"), "{written}");
+        assert!(!written.contains("hunter2"), "{written}");
         assert_eq!(token(way.walk(secret.as_ref(), &stopped)), "hunter2");
         let read: Way = serde_json::from_str(&written).unwrap();
         assert_eq!(read.walk(None, &stopped).unwrap_err().kind, Kind::NoCredential);
+    }
+
+    #[test]
+    fn the_same_holds_for_a_client_and_a_job() {
+        let client = [("DATABRICKS_HOST", "https://w"), ("DATABRICKS_CLIENT_ID", "ada")];
+        let secret = [("DATABRICKS_CLIENT_SECRET", "hunter2")];
+        let job =
+            [("ACTIONS_ID_TOKEN_REQUEST_URL", "https://g"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "hunter2")];
+        for (more, expected) in [(&secret[..], "ada hunter2"), (&job[..], "hunter2")] {
+            let (way, secret) = way(None, &[&client[..], more].concat(), &stopped);
+            let written = serde_json::to_string(&way).unwrap();
+            assert!(!written.contains("hunter2"), "{written}");
+            let read: Way = serde_json::from_str(&written).unwrap();
+            assert_eq!(token(read.walk(secret.as_ref(), &stopped)), expected);
+            assert_eq!(read.walk(None, &stopped).unwrap_err().kind, Kind::NoCredential);
+        }
+    }
+
+    #[test]
+    fn a_credential_that_was_chosen_among_others_is_chosen_again() {
+        let all = [
+            ("DATABRICKS_HOST", "https://w"),
+            ("DATABRICKS_TOKEN", "hunter2"),
+            ("DATABRICKS_CLIENT_ID", "ada"),
+            ("DATABRICKS_CLIENT_SECRET", "hunter3"),
+            ("ARM_TENANT_ID", "x"),
+        ];
+        for (choice, expected) in [("pat", "hunter2"), ("oauth-m2m", "ada hunter3")] {
+            let env = [&all[..], &[("DATABRICKS_AUTH_TYPE", choice)]].concat();
+            let (way, secret) = way(None, &env, &stopped);
+            assert_eq!(token(way.walk(secret.as_ref(), &stopped)), expected);
+        }
+    }
+
+    #[test]
+    fn a_client_secret_in_a_profile_is_read_again() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |secret: &str| {
+            let text = format!(
+                "[team]\nhost = https://w\nclient_id = ada\nclient_secret = {secret}\n[DEFAULT]\nhost = https://d\n"
+            );
+            std::fs::write(home.path().join(".databrickscfg"), text).unwrap();
+        };
+        write("hunter2");
+        let env = [("HOME", home.path().to_str().unwrap()), ("DATABRICKS_CONFIG_PROFILE", "team")];
+        let (way, secret) = way(None, &env, &stopped);
+        assert!(secret.is_none() && !serde_json::to_string(&way).unwrap().contains("hunter2"));
+        write("hunter3");
+        assert_eq!(token(way.walk(None, &stopped)), "ada hunter3");
     }
 
     #[test]
