@@ -267,7 +267,95 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+
+    /// An answer with the API's field names, in which anything may be anywhere.
+    fn answers() -> impl Strategy<Value = Value> {
+        let key = proptest::sample::select(vec![
+            "name",
+            "uid",
+            "status",
+            "done",
+            "error",
+            "error_code",
+            "message",
+            "current_state",
+            "pending_state",
+            "default",
+            "is_protected",
+            "expire_time",
+            "source_branch",
+            "source_branch_time",
+            "create_time",
+            "logical_size_bytes",
+            "hosts",
+            "host",
+            "endpoint_type",
+            "disabled",
+            "branches",
+            "endpoints",
+            "databases",
+            "roles",
+            "next_page_token",
+            "token",
+            "password",
+            "userName",
+            "postgres_role",
+            "auth_method",
+            "history_retention_duration",
+            "enable_pg_native_login",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            Just(Value::from("ENDPOINT_TYPE_READ_WRITE")),
+            Just(Value::from("2026-01-01T00:00:00Z")),
+        ];
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::hash_map(key.clone(), inner, 0..8).prop_map(|fields| {
+                    Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(answer in answers()) {
+            let text = answer.to_string();
+            let _ = serde_json::from_str::<wire::Branch>(&text).map(Branch::from);
+            let _ = serde_json::from_str::<wire::Branches>(&text);
+            let _ = serde_json::from_str::<wire::Endpoints>(&text);
+            let _ = serde_json::from_str::<wire::Databases>(&text);
+            let _ = serde_json::from_str::<wire::Roles>(&text);
+            let _ = serde_json::from_str::<wire::Operation>(&text);
+            let _ = serde_json::from_str::<wire::Project>(&text);
+            let _ = serde_json::from_str::<wire::Credential>(&text);
+            let _ = serde_json::from_str::<wire::Me>(&text);
+        }
+
+        /// A host goes into a URL, a file and a container's environment.
+        #[test]
+        fn a_host_that_is_taken_is_inert(text in ".{0,40}|[a-z0-9.:-]{0,30}") {
+            if let Some((host, _)) = host_and_port(&text) {
+                prop_assert!(host.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)));
+                prop_assert!(text.starts_with(&host));
+            }
+        }
+
+        #[test]
+        fn a_text_that_is_taken_has_no_control_character(text in ".{0,20}|[\\x00-\\x20]{0,4}") {
+            let taken = printable(text.clone(), "it").is_ok();
+            prop_assert_eq!(taken, !text.is_empty() && !text.chars().any(char::is_control));
+        }
+    }
 
     #[test]
     fn a_host_may_carry_its_port_and_nothing_else() {

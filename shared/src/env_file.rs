@@ -110,6 +110,8 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn checkout() -> tempfile::TempDir {
@@ -151,11 +153,24 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "MINE=1");
     }
 
-    #[test]
-    fn shells_get_back_the_value_with_all_its_quotes() {
-        let value = "it's \"$HOME\" `x` \\ !";
-        let script = line(Format::Shell, "V", &Secret::new(value)) + "\nprintf %s \"$V\"";
+    /// What a shell has in `V` after the line.
+    fn sourced(line: &str) -> String {
+        let script = format!("{line}\nprintf %s \"$V\"");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    proptest! {
+        // Each case starts a shell.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The peer is the system's shell. A dotenv line without an apostrophe is one that it reads the same way.
+        #[test]
+        fn a_shell_gets_back_any_value(value in "[^\0\r]{0,40}|[ '\"$`\\\\!#\n]{1,12}") {
+            prop_assert_eq!(sourced(&line(Format::Shell, "V", &Secret::new(&value))), value.clone());
+            if !value.contains('\'') {
+                prop_assert_eq!(sourced(&line(Format::Dotenv, "V", &Secret::new(&value))), value);
+            }
+        }
     }
 }

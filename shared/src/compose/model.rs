@@ -164,6 +164,69 @@ mod tests {
         }
     }
 
+    /// A model as Compose prints it, in which anything may be anywhere.
+    fn models() -> impl Strategy<Value = Value> {
+        let word = prop_oneof![Just("db".to_owned()), Just("postgres:17".to_owned()), any::<String>()];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            word.clone().prop_map(Value::from),
+        ];
+        let any_value = leaf.prop_recursive(3, 12, 3, |inner| {
+            let key = prop_oneof![Just("target".to_owned()), Just("source".to_owned()), any::<String>()];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::hash_map(key, inner, 0..3)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        });
+        let field = proptest::sample::select(vec![
+            "image",
+            "environment",
+            "depends_on",
+            "network_mode",
+            "ipc",
+            "pid",
+            "links",
+            "volumes_from",
+            "volumes",
+            "extra_hosts",
+            "ports",
+            "networks",
+            "healthcheck",
+            "secrets",
+            "profiles",
+            "build",
+            "labels",
+        ]);
+        let service = proptest::collection::hash_map(field, any_value.clone(), 0..4).prop_map(|fields| {
+            Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
+        });
+        let services = proptest::collection::hash_map(word, service, 0..4)
+            .prop_map(|services| Value::Object(services.into_iter().collect()));
+        (services, any_value).prop_map(
+            |(services, more)| serde_json::json!({"name": "shop", "services": services, "volumes": more}),
+        )
+    }
+
+    proptest! {
+        /// Whatever Compose says, there is a change of it or an error, and never a panic.
+        #[test]
+        fn any_model_is_changed_or_refused(model in models()) {
+            if let Ok(model) = Model::parse(model.to_string().as_bytes())
+                && let Ok(database) = crate::compose::database::find(&model, None)
+            {
+                let text = crate::compose::overlay::direct::text(&model, database, true);
+                if let Ok(text) = text {
+                    prop_assert!(serde_yaml::from_str::<serde_yaml::Value>(&text).is_ok(), "{}", text);
+                }
+                let _ = crate::compose::overlay::seat::fits(&model, database);
+                let _ = crate::compose::overlay::shared_volumes(&model, database);
+            }
+        }
+    }
+
     #[test]
     fn a_port_without_an_address_is_open_to_all() {
         let open = |ports: &str| {
