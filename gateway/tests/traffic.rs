@@ -191,6 +191,23 @@ async fn either_sides_end_is_the_others() {
 }
 
 #[test]
+fn a_client_that_is_cut_is_gone_for_a_server_that_looks_for_it_in_the_midst_of_a_query() {
+    // given a server that looks, and a query that has nothing to say
+    let branch = Branch::with("client_connection_check_interval = '50ms'");
+    let (seat, _feed) = Seat::fed(&branch);
+    for ssl in ["disable", "require"] {
+        let mut client = seat.psql(&format!("sslmode={ssl}"), "SELECT pg_sleep(600)").spawn().unwrap();
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait("the query to run", || (branch.sql(running) == "1").then_some(()));
+        // when its client is killed
+        client.kill().unwrap();
+        client.wait().unwrap();
+        // then the server's side of the session is closed, and it ends
+        wait("the session to end", || (branch.sql(SESSIONS) == "0").then_some(()));
+    }
+}
+
+#[test]
 fn a_server_that_does_not_come_is_an_error_in_time() {
     let mut branch = Branch::start();
     let seat = Seat::with(&branch, &[("LAKEBASE_CONNECT_WAIT", "1")]);

@@ -1,6 +1,8 @@
 //! The gateway in the seat of the database: the application keeps its host, port, user, password and URL; what answers is the branch.
 
-use e2e::Lab;
+use std::process::Stdio;
+
+use e2e::{Lab, Seat, wait_for};
 
 #[test]
 fn the_seat_of_the_database_answers_from_the_branch() {
@@ -63,4 +65,19 @@ fn the_seat_is_published_as_the_database_was_and_the_local_one_comes_back() {
     project.compose("--profile local up -d --build --wait").ok();
     assert_eq!(project.get("/api/info")["db_source"], "local");
     assert_eq!(project.get("/api/info")["tasks"], 0);
+}
+
+#[test]
+fn a_query_ends_when_its_client_is_cut_although_it_has_nothing_to_say() {
+    // Given a client whose query runs for ten minutes.
+    let lab = Lab::with_embedded();
+    let seat = Seat::up(&lab, "shop");
+    let mut client =
+        seat.psql("SELECT pg_sleep(600)").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'";
+    wait_for("the query to run", || (seat.project.sql(running) == "1").then_some(()));
+    // When it is killed, then the query ends too, and holds nobody's locks.
+    client.kill().unwrap();
+    client.wait().unwrap();
+    wait_for("the query to end", || (seat.project.sql(running) == "0").then_some(()));
 }

@@ -37,6 +37,9 @@ pub(super) fn write(data: &Path, installation: &Installation, account: Option<Ac
     if cfg!(target_os = "linux") {
         // One call for the whole file system instead of one for each file of the copy.
         settings.push_str("recovery_init_sync_method = syncfs\n");
+        // A client that is cut leaves no query behind, whose locks the next one would wait for. PostgreSQL 14 can look for
+        // it on Linux alone, and refuses to start elsewhere.
+        settings.push_str("client_connection_check_interval = 2s\n");
     }
     // The folder of the socket is private to PostgreSQL's user: whoever gets there has been authenticated by the gateway.
     for (name, text) in [("postgresql.conf", settings.as_str()), ("pg_hba.conf", "local all all trust\n")] {
