@@ -3,7 +3,8 @@
 //!
 //! `up` starts it where it does not run, and registers its project on the agent's socket; so do the commands that
 //! bring a container back. What it needs to know of a project is kept in a file without any secret, for the next
-//! agent. It ends when no project needs it: no gateway has been running for a while, or its branch is gone.
+//! agent. It ends when no project needs it: it was taken down, no gateway has been running for a while, or its branch
+//! is gone.
 
 mod feed;
 mod kept;
@@ -21,7 +22,7 @@ use lakebase::ui::Ui;
 use serde::{Deserialize, Serialize};
 
 pub use mint::embedded;
-pub use register::{knows, register, stop};
+pub use register::{forget, knows, register, stop};
 pub use serve::serve;
 
 /// What stands between two programs that understand each other.
@@ -59,6 +60,15 @@ enum Wish {
     Serve(Box<Registration>),
     /// Is the project of this key served, with logins for this endpoint?
     Know { key: String, endpoint: String },
+    /// The project of this key is being taken down.
+    Forget { key: String },
+}
+
+impl Wish {
+    /// Whether whoever wishes it needs no agent, so that one of another version need not make room for theirs.
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Forget { .. })
+    }
 }
 
 /// Where a gateway is, and what it wants logins for.

@@ -53,6 +53,7 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<()> {
         }
         let changed = said.lay(real, &overlay)?;
         if call.removes() {
+            changed.forget(world);
             changed.remove_leftovers().await?;
         }
         if call.brings_back()
@@ -200,6 +201,7 @@ pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) ->
         let real = Real::find(call, world.env)?;
         let Alone { said, overlay, .. } = read_alone(&real, call, &files, world).await?;
         let changed = said.lay(real, &overlay)?;
+        changed.forget(world);
         changed.remove_leftovers().await?;
         changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await?;
     }
@@ -306,6 +308,11 @@ impl Changed {
         }
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
         self.register(endpoint, &auth, settings, world)
+    }
+
+    /// Tells the agent that the project is being taken down.
+    fn forget(&self, world: &World<'_>) {
+        agent::forget(&self.real.for_agent(world.env, &world.cwd), &self.project, world.env);
     }
 
     /// Ends what the other mode left, as gently as Compose would; its volumes stay.

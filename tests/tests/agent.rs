@@ -90,6 +90,38 @@ fn what_brings_a_gateway_back_brings_its_logins_back() {
 }
 
 #[test]
+fn a_project_that_is_taken_down_is_forgotten_at_once() {
+    // Given two projects, which the next agent would go on with.
+    let lab = lab();
+    let (one, two) = (Seat::up(&lab, "one"), Seat::up(&lab, "two"));
+    let kept = |seat: &Seat<'_>| {
+        let text = fs::read_to_string(lab.path("home/.local/state/lakebase/agent/projects.json")).unwrap();
+        text.contains(&seat.project.compose_name)
+    };
+    assert!(kept(&one) && kept(&two));
+    // When one is taken down, and not only for show, then it is forgotten, and the other goes on.
+    one.project.lakebase("down --dry-run").ok();
+    assert!(kept(&one));
+    one.project.lakebase("down").ok();
+    assert!(!kept(&one) && kept(&two));
+    two.enter();
+    // When it comes up again, then it is served again.
+    one.project.lakebase("up -d --wait").ok();
+    one.enter();
+    assert!(kept(&one));
+    // When there is no agent, then none is started to forget it.
+    lab.kill_agent("-9");
+    one.project.lakebase("down").ok();
+    assert!(!kept(&one) && kept(&two));
+    assert_eq!(lab.agent(), None);
+    // When the last one is destroyed, then nobody needs the agent.
+    two.project.lakebase("up -d --wait").ok();
+    two.project.lakebase("destroy").ok();
+    assert!(!kept(&two));
+    wait_for("the agent to end", || lab.agent().is_none().then_some(()));
+}
+
+#[test]
 fn a_branch_that_is_gone_is_said_once_and_for_all() {
     // Given a gateway whose login is good for an hour.
     let lab = Lab::with_embedded();

@@ -60,8 +60,8 @@ pub enum Since {
 }
 
 /// Feeds the project's gateway as long as there is one, across its replacements and restarts of the engine. Ends when
-/// nobody needs it any more; one that was `replaced` is not waited for once it is gone.
-pub async fn tend(project: Project, token: Option<Secret>, since: Since, replaced: Arc<AtomicBool>) {
+/// nobody needs it any more; one that is `leaving` is not waited for once it is gone.
+pub async fn tend(project: Project, token: Option<Secret>, since: Since, leaving: Arc<AtomicBool>) {
     let (mut missing, mut engine_missing) = (Instant::now(), None);
     let mint = Mint::new(project.clone(), token);
     let (mut pace, mut endless) = (Pace::default(), None);
@@ -89,7 +89,7 @@ pub async fn tend(project: Project, token: Option<Secret>, since: Since, replace
                 }
                 pause(missing.elapsed())
             }
-            Found::Nobody if replaced.load(Ordering::Relaxed) => return,
+            Found::Nobody if leaving.load(Ordering::Relaxed) => return,
             Found::Nobody => {
                 engine_missing = None;
                 pause(missing.elapsed())

@@ -28,6 +28,14 @@ pub fn read(folder: &Path) -> Vec<Project> {
     projects.into_iter().filter_map(|project| serde_json::from_value(project).ok()).collect()
 }
 
+/// Removes one project, where it is there.
+pub fn remove(folder: &Path, key: &str) {
+    let projects = read(folder);
+    if projects.iter().any(|project| project.key() == key) {
+        write(folder, projects.iter().filter(|project| project.key() != key));
+    }
+}
+
 /// Removes the file.
 pub fn forget(folder: &Path) {
     let _ = std::fs::remove_file(path(folder));
@@ -90,6 +98,20 @@ mod tests {
         write(folder.path(), std::iter::once(&project));
         assert_eq!(read(folder.path()), [project]);
         assert!(!std::fs::read_to_string(path(folder.path())).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn one_project_is_removed_and_the_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| registration(name).open().0);
+        write(folder.path(), [&one, &two].into_iter());
+        for _ in 0..2 {
+            remove(folder.path(), &one.key());
+            assert_eq!(read(folder.path()), std::slice::from_ref(&two));
+        }
+        forget(folder.path());
+        remove(folder.path(), &two.key());
+        assert!(!path(folder.path()).exists());
     }
 
     #[test]

@@ -57,6 +57,16 @@ pub fn knows(docker: &Docker, project: &str, endpoint: &str, env: &Env) -> bool 
     tell(&socket(&folder), &line)
 }
 
+/// Tells the agent that a project is being taken down, so that nobody waits for its gateway to come back. Where no agent
+/// runs, the next one won't know of it.
+pub fn forget(docker: &Docker, project: &str, env: &Env) {
+    let key = docker.key(project);
+    let (Some(folder), Ok(line)) = (folder(env), line(Wish::Forget { key: key.clone() })) else { return };
+    if !tell(&socket(&folder), &line) {
+        kept::remove(&folder, &key);
+    }
+}
+
 fn line(wish: Wish) -> Result<String> {
     serde_json::to_string(&Call { version: VERSION.to_owned(), wish })
         .map_err(|_| Error::new(Kind::Program, "the project can't be described to the agent"))

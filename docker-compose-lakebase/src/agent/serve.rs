@@ -77,8 +77,8 @@ struct Agent {
 struct Known {
     project: Project,
     task: JoinHandle<()>,
-    /// Tells the task that the project goes on with another branch.
-    replaced: Arc<AtomicBool>,
+    /// Tells the task that its gateway is on the way out: the project goes on with another branch, or is taken down.
+    leaving: Arc<AtomicBool>,
 }
 
 /// What was said on the socket, and where the answer goes.
@@ -94,7 +94,7 @@ impl Agent {
             let next = tokio::time::timeout(LOOK, hears.recv()).await;
             self.tidy();
             match next {
-                Ok(Some((Some(call), mut answer))) if call.version == VERSION => {
+                Ok(Some((Some(call), mut answer))) if call.version == VERSION || call.wish.is_last() => {
                     let said: &[u8] = if self.fulfil(call.wish) { b"ok\n" } else { b"no\n" };
                     let _ = answer.write_all(said).await;
                 }
@@ -117,7 +117,21 @@ impl Agent {
                 true
             }
             Wish::Know { key, endpoint } => {
-                self.projects.get(&key).is_some_and(|known| known.project.endpoint == endpoint)
+                let known = self.projects.get(&key).filter(|known| known.project.endpoint == endpoint);
+                let Some(known) = known else { return false };
+                // It was not taken down after all.
+                if known.leaving.swap(false, Ordering::Relaxed) {
+                    self.keep();
+                }
+                true
+            }
+            Wish::Forget { key } => {
+                // Its gateway is served until Compose takes it away, which may fail; nothing waits for it to come back.
+                if let Some(known) = self.projects.get(&key) {
+                    known.leaving.store(true, Ordering::Relaxed);
+                    self.keep();
+                }
+                true
             }
         }
     }
@@ -125,15 +139,15 @@ impl Agent {
     /// Serves a project, in the place of what was known of it. A gateway of another branch is served until Compose
     /// takes it away: what Compose does first may fail.
     fn tend(&mut self, project: Project, token: Option<Secret>, since: Since) {
-        let replaced = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(feed::tend(project.clone(), token, since, Arc::clone(&replaced)));
-        let known = Known { project, task, replaced };
+        let leaving = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(feed::tend(project.clone(), token, since, Arc::clone(&leaving)));
+        let known = Known { project, task, leaving };
         let endpoint = known.project.endpoint.clone();
         if let Some(before) = self.projects.insert(known.project.key(), known) {
             if before.project.endpoint == endpoint {
                 before.task.abort();
             } else {
-                before.replaced.store(true, Ordering::Relaxed);
+                before.leaving.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -148,7 +162,8 @@ impl Agent {
     }
 
     fn keep(&self) {
-        kept::write(&self.folder, self.projects.values().map(|known| &known.project));
+        let staying = self.projects.values().filter(|known| !known.leaving.load(Ordering::Relaxed));
+        kept::write(&self.folder, staying.map(|known| &known.project));
     }
 }
 
