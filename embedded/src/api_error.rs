@@ -1,5 +1,7 @@
 //! Errors in the API's shape: HTTP status, `error_code`, `message`, and `details` where the service sends them.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +15,7 @@ use crate::random;
 pub struct ApiError {
     status: StatusCode,
     /// None where `error_code` is the status as a number.
-    code: Option<&'static str>,
+    code: Option<Cow<'static, str>>,
     message: String,
     details: Vec<Value>,
 }
@@ -25,8 +27,8 @@ pub type ApiResult<T = Response> = std::result::Result<T, ApiError>;
 pub const ID_PATTERN: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: Some(code), message: message.into(), details: Vec::new() }
+    fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status, code: Some(code.into()), message: message.into(), details: Vec::new() }
     }
 
     /// 404 for a missing resource of a kind (`branch`, `project`, …).
@@ -80,14 +82,22 @@ impl ApiError {
         error
     }
 
-    /// 409 for an id that is taken.
-    pub fn already_exists(kind: &str) -> Self {
+    /// 409 for an id that is taken; or 400, as it was seen as well, where `status` says so.
+    pub fn already_exists(kind: &str, id: &str, status: Option<u16>) -> Self {
+        if status == Some(400) {
+            return Self::bad_request(format!(
+                "{kind} already exists; {kind}_name:\"{id}\" [TraceId: {}]",
+                trace()
+            ));
+        }
         Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", format!("{kind} with such id already exists"))
     }
 
-    /// 400 for a limit that is reached. The service's own status and words are not known; its code is one of three.
-    pub fn quota(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "QUOTA_EXCEEDED", message)
+    /// A limit that is reached. The service's own status and words are not known, and its code is one of three: 400 and the
+    /// first of them unless `status` and `code` are given.
+    pub fn quota(message: impl Into<String>, otherwise: Option<(u16, String)>) -> Self {
+        let (status, code) = otherwise.unwrap_or((400, "QUOTA_EXCEEDED".to_owned()));
+        Self::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), code, message)
     }
 
     /// 401; its `error_code` is a number.
@@ -146,7 +156,7 @@ impl ApiError {
 
     /// The body as the API sends it.
     pub fn body(&self) -> Value {
-        let code = self.code.map_or_else(|| Value::from(self.status.as_u16()), Value::from);
+        let code = self.code.as_deref().map_or_else(|| Value::from(self.status.as_u16()), Value::from);
         let mut body = json!({"error_code": code, "message": self.message});
         if !self.details.is_empty() {
             body["details"] = self.details.clone().into();
@@ -175,6 +185,6 @@ impl IntoResponse for ApiError {
 }
 
 /// An id that finds the request in a log.
-fn trace() -> String {
+pub(crate) fn trace() -> String {
     random::hex::<16>().unwrap_or_default()
 }

@@ -9,8 +9,10 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::activity::{Activities, Use};
 use crate::api_error::ApiError;
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::Faults;
 use crate::home::Home;
 use crate::identities::{Identities, Identity, Kind};
 use crate::installation::Installation;
@@ -46,6 +48,10 @@ pub struct Inner {
     pub token_ttl: Option<i64>,
     /// Who uses which branch.
     pub activities: Activities,
+    /// What goes wrong on demand.
+    pub faults: Faults,
+    /// The calls that were made.
+    pub calls: Calls,
     /// Tells controller and gate that the state has changed.
     pub changed: watch::Sender<()>,
     /// Set when the server ends: jobs stop where they are, the next start takes them up again.
@@ -91,6 +97,8 @@ impl Inner {
         let clock = Clock::default();
         Arc::new(Self {
             activities: Activities::new(clock.clone()),
+            faults: Faults::new(clock.clone()),
+            calls: Calls::default(),
             home: parts.home,
             clock,
             tokens: parts.tokens,

@@ -1,5 +1,7 @@
-//! The commands `embedded start|stop|status|env|user|logs|reset`, for whichever program offers them.
+//! The commands `embedded start|stop|status|env|user|fault|logs|reset`, for whichever program offers them.
 
+mod client;
+mod fault;
 mod logs;
 mod reset;
 mod start;
@@ -36,6 +38,9 @@ pub enum Command {
     /// Let further identities talk to the server, each with its own token
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Let something go wrong on the running server, for tests of clients
+    #[command(subcommand)]
+    Fault(fault::FaultCommand),
     /// Print the server's log
     Logs {
         /// Go on printing as the log grows
@@ -69,6 +74,9 @@ pub struct StartArgs {
     /// Folder with `postgres` and `initdb` [default: searched for]
     #[arg(long, value_name = "FOLDER")]
     pub postgres_bin: Option<PathBuf>,
+    /// A fault to begin with, as `embedded fault add` takes it, in one argument; may be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<String>,
 }
 
 /// Runs a command. Data go to `out`, the rest to `err`; the environment is asked through `env`.
@@ -79,6 +87,7 @@ pub fn run(command: Command, env: Lookup<'_>, out: &mut dyn Write, err: &mut dyn
         Command::Stop => stop::run(&home, err),
         Command::Status { json } => status::print(&home, json, out),
         Command::Env => print_env(env, out),
+        Command::Fault(command) => fault::run(&home, &command, out, err),
         Command::User(command) => user::run(&home, &command, out, err),
         Command::Logs { follow } => logs::run(&home, follow, out),
         Command::Reset { yes } => reset::run(&home, yes, err),

@@ -26,13 +26,15 @@ impl fmt::Debug for Workspace {
     }
 }
 
+/// That no server runs.
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::Stopped, "the embedded Lakebase is not running")
+        .hint(format!("start it with {}", embedded_command("start")))
+}
+
 /// Finds the running server: its lock is held and its port answers. Takes a millisecond or so.
 pub fn discover(env: Lookup<'_>) -> Result<Workspace> {
     let home = Home::locate(env)?;
-    let stopped = || {
-        Error::new(ErrorKind::Stopped, "the embedded Lakebase is not running")
-            .hint(format!("start it with {}", embedded_command("start")))
-    };
     let running = home.running().ok_or_else(stopped)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, running.port));
     TcpStream::connect_timeout(&address, Duration::from_millis(500))

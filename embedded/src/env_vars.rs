@@ -14,6 +14,8 @@ pub const CLOCK_SKEW: &str = "LAKEBASE_EMBEDDED_CLOCK_SKEW";
 /// Seconds (1 to 3600) that a database credential lives at most, whatever is asked for: shorter than the API's 300. For tests
 /// of what expires. Default: what is asked for.
 pub const TOKEN_TTL: &str = "LAKEBASE_EMBEDDED_TOKEN_TTL";
+/// Faults that the server begins with, as `--fault` takes them, separated by semicolons. Default: none.
+pub const FAULTS: &str = "LAKEBASE_EMBEDDED_FAULTS";
 /// The user's state folder of the XDG base directory specification.
 pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
 /// The user's home folder.
@@ -23,13 +25,14 @@ pub const PATH: &str = "PATH";
 /// The variables that a home is found by.
 pub const OF_THE_HOME: [&str; 3] = [HOME, XDG_STATE_HOME, USER_HOME];
 /// All that a server started in the background gets of its caller's environment.
-pub const OF_THE_SERVER: [&str; 12] = [
+pub const OF_THE_SERVER: [&str; 13] = [
     HOME,
     PORT,
     POSTGRES_BIN,
     BIND,
     CLOCK_SKEW,
     TOKEN_TTL,
+    FAULTS,
     XDG_STATE_HOME,
     USER_HOME,
     PATH,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use lakebase_gateway::refusal::INVALID_AUTHORIZATION;
 use lakebase_gateway::session::CANNOT_CONNECT_NOW;
 use lakebase_gateway::{Admission, Authenticator, Login, Outcome, Refusal, SessionOptions, Upstream, serve};
 use tokio::net::{TcpListener, TcpSocket};
@@ -30,6 +32,8 @@ const BACKLOG: u32 = 1024;
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// SQLSTATE "invalid password".
 const INVALID_PASSWORD: &str = "28P01";
+/// The words of the service for a branch that is too young to know who may log in.
+const NOT_YET: &str = "External authorization failed";
 /// The words of the service for a wrong identity, a wrong token and an expired one alike.
 const NOT_AUTHORIZED: &str = "OAuth: User is not authorized";
 
@@ -161,6 +165,10 @@ struct Behind {
     disabled: bool,
     read_only: bool,
     native_login: bool,
+    /// The id of the branch.
+    id: String,
+    /// When the endpoint was made.
+    made: Timestamp,
     /// Whether the branch has a role that the one who logs in is the identity of.
     tied: bool,
 }
@@ -176,6 +184,8 @@ impl Door {
                 disabled: endpoint.disabled,
                 read_only: endpoint.read_only,
                 native_login: project.native_login,
+                id: branch.id.clone(),
+                made: endpoint.created,
                 tied: grants::is_tied(branch, user),
             })
         })
@@ -229,7 +239,7 @@ impl Door {
         }
         let verified = self.app.tokens.verify(login.password.reveal(), &self.endpoint, self.app.clock.now());
         match verified {
-            Ok(identity) if identity == login.user => self.check_role(&behind, login).await?,
+            Ok(identity) if identity == login.user => self.check_identity(&behind, login).await?,
             Ok(_) => return Err(self.refused("the token is another identity's")),
             Err(_) if self.is_native(&behind, login).await => {}
             Err(reason) => return Err(self.refused(&reason.to_string())),
@@ -256,11 +266,15 @@ impl Door {
         Ok((admission, postgres))
     }
 
-    /// Lets an identity in that is still one, as a role that is its own. A role of its name that SQL made is not; where there is
+    /// Lets an identity in that is still one, as a role that is its own, unless a fault refuses it. A role of its name that SQL made is not; where there is
     /// none at all, PostgreSQL says so.
-    async fn check_role(&self, behind: &Behind, login: &Login) -> Result<(), Refusal> {
+    async fn check_identity(&self, behind: &Behind, login: &Login) -> Result<(), Refusal> {
         if !self.app.is_identity(&login.user) {
             return Err(self.refused("the identity was removed"));
+        }
+        if self.app.faults.refuses_login(&behind.id, &self.endpoint, behind.made) {
+            self.app.log.line(&format!("endpoint {}: login refused by a fault", self.endpoint));
+            return Err(Refusal::new(INVALID_AUTHORIZATION, NOT_YET));
         }
         if behind.tied {
             return Ok(());

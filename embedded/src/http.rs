@@ -14,10 +14,11 @@ use axum::{Extension, Router};
 
 use crate::api_error::ApiError;
 use crate::app::App;
+use crate::faults;
 use crate::identities::Identity;
 
 /// Longest body of a request, in bytes. The largest real one is a few kilobytes.
-const MAX_BODY: usize = 256 * 1024;
+pub(crate) const MAX_BODY: usize = 256 * 1024;
 
 /// Who is asking, for the handlers of closed routes.
 pub(crate) type Caller = Extension<Arc<Identity>>;
@@ -27,6 +28,7 @@ pub(crate) fn layers(closed: Router<App>, open: Router<App>, app: App) -> Router
     closed
         .layer(middleware::from_fn_with_state(app.clone(), authenticated))
         .merge(open)
+        .layer(middleware::from_fn_with_state(app.clone(), faults::layer::strike))
         .layer(middleware::from_fn_with_state(app.clone(), logged))
         .with_state(app)
 }
@@ -41,10 +43,13 @@ async fn authenticated(State(app): State<App>, request: Request, next: Next) -> 
         return ApiError::unauthenticated().into_response();
     };
     let (mut parts, body) = request.into_parts();
-    parts.extensions.insert(caller);
+    parts.extensions.insert(Arc::clone(&caller));
     let Ok(bytes) = to_bytes(body, MAX_BODY).await else { return ApiError::too_large().into_response() };
     let request = Request::from_parts(parts, Body::from(Bytes::from_owner(bytes)));
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // For the list of calls.
+    response.extensions_mut().insert(caller);
+    response
 }
 
 /// The token of `Authorization: Bearer …`.

@@ -7,14 +7,18 @@
 //! [`cli`] is what the command lines call, [`discover()`] what a client calls; the rest is the server. The library
 //! reads no environment variable itself and prints nothing: both come in as arguments.
 //!
-//! Beside the service's routes there are three of its own, behind the same bearer token, for tests of what takes time there:
-//! `GET` and `PATCH /embedded/clock` (`{"skew_seconds": 3600}`) and `POST /embedded/suspend` (`{"endpoint": NAME}`).
+//! Beside the service's routes there are some of its own, behind the developer's bearer token, for tests of clients:
+//! `GET` and `PATCH /embedded/clock` (`{"skew_seconds": 3600}`) and `POST /embedded/suspend` (`{"endpoint": NAME}`) for what takes
+//! time there; `/embedded/faults` for what goes wrong (see `embedded fault add --help`): `GET`, `POST` (`{"fault": LINE}`), `PUT`
+//! (`{"faults": [LINE]}`), `DELETE`, `DELETE /embedded/faults/{id}`; and `GET /embedded/calls?since=NUMBER`, which calls were made,
+//! by whom, when, and with what status.
 
 pub mod cli;
 
 mod activity;
 mod api_error;
 mod app;
+mod calls;
 mod catalog;
 mod certificate;
 mod clock;
@@ -22,6 +26,7 @@ mod controller;
 mod discover;
 mod env_vars;
 mod error;
+mod faults;
 mod gate;
 mod handlers;
 mod home;

@@ -1,11 +1,11 @@
 //! The route table: a line a path.
 
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Router, middleware};
 
 use crate::app::App;
 use crate::handlers::{
-    branches, controls, credentials, databases, endpoints, identity, operations, projects, roles,
+    branches, controls, credentials, databases, endpoints, faults, identity, operations, projects, roles,
 };
 use crate::http;
 
@@ -51,6 +51,9 @@ pub fn router(app: App) -> Router {
     let own = Router::new()
         .route("/clock", get(controls::clock).patch(controls::set_clock))
         .route("/suspend", post(controls::suspend))
+        .route("/faults", get(faults::list).post(faults::add).put(faults::replace).delete(faults::clear))
+        .route("/faults/{id}", delete(faults::clear_one))
+        .route("/calls", get(faults::calls))
         .layer(middleware::from_fn(http::developer_only));
     let closed = Router::new()
         .nest("/api/2.0/postgres", postgres)

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 use crate::app::{App, Inner, Parts};
 use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
+use crate::faults::Spec;
+use crate::faults::wire::{Door, Fuse};
 use crate::home::{DEFAULT_PORT, Home, Lookup, Running, replace_file};
 use crate::identities::Identities;
 use crate::log::Log;
@@ -32,6 +34,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// Folder of the PostgreSQL programs.
     pub postgres_bin: Option<PathBuf>,
+    /// Faults that it begins with, beside those of the setting.
+    pub faults: Vec<Spec>,
 }
 
 /// Runs the server until it is told to end (SIGTERM, SIGINT). Then every PostgreSQL is stopped.
@@ -62,6 +66,7 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
     let port = port(options, env, &state)?;
     let skew = skew(env)?;
     let token_ttl = token_ttl(env)?;
+    let faults = faults(env)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,6 +87,9 @@ pub fn serve(home: &Home, options: &Options, env: Lookup<'_>) -> Result<()> {
             token_ttl,
         });
         app.clock.set_skew(skew);
+        for fault in faults.into_iter().chain(options.faults.clone()) {
+            app.faults.add(fault);
+        }
         app.update(|state| {
             state.api_port = Some(port);
             Ok::<(), Error>(())
@@ -107,7 +115,8 @@ async fn run(
     let controller = tokio::spawn(controller::run(app.clone(), ended));
     let gate = tokio::spawn(gate::run(app.clone(), tls, addresses));
     let router = routes::router(app.clone());
-    let http = tokio::spawn(async move { axum::serve(listener, router).await });
+    let service = router.into_make_service_with_connect_info::<Fuse>();
+    let http = tokio::spawn(async move { axum::serve(Door(listener), service).await });
     let running = serde_json::to_vec(&Running { pid: std::process::id(), port: app.port })
         .map_err(|error| Error::new(ErrorKind::State, "can't write where the server runs").because(error))?;
     replace_file(&app.home.running_file(), &running)
@@ -189,6 +198,21 @@ fn token_ttl(env: Lookup<'_>) -> Result<Option<i64>> {
             format!("`{}` is not a number of seconds from 1 to 3600: `{text}`", env_vars::TOKEN_TTL),
         )
     })
+}
+
+/// The faults of the setting.
+fn faults(env: Lookup<'_>) -> Result<Vec<Spec>> {
+    let text = env(env_vars::FAULTS).unwrap_or_default();
+    let lines = text.split(';').map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            line.parse().map_err(|error: String| {
+                Error::new(ErrorKind::Setting, format!("`{}` holds no fault: `{line}`", env_vars::FAULTS))
+                    .because(error)
+                    .hint(format!("see {}", embedded_command("fault add --help")))
+            })
+        })
+        .collect()
 }
 
 /// A session takes two file descriptors; shells give out fewer than many sessions need. Failing that, it is as it was.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{POLL, StartArgs, say};
 use crate::env_vars;
 use crate::error::{Error, ErrorKind, IoContext, Result, embedded_command};
+use crate::faults::Spec;
 use crate::home::{Home, Lookup, Running, replace_file};
 use crate::server::{self, Options};
 
@@ -28,11 +29,16 @@ struct Failure {
 
 /// Starts the server in the background, unless one runs.
 pub(super) fn run(home: &Home, args: &StartArgs, env: Lookup<'_>, err: &mut dyn Write) -> Result<()> {
+    faults(args)?;
     home.create()?;
     if let Some(running) = home.running() {
         let asked = args.port.filter(|port| *port != 0 && *port != running.port);
         say(err, &format!("the embedded Lakebase runs already: http://127.0.0.1:{}", running.port))?;
         return match asked {
+            None if !args.faults.is_empty() => {
+                Err(Error::new(ErrorKind::Usage, "it takes no faults of a start while it runs")
+                    .hint(format!("set them with {}", embedded_command("fault add"))))
+            }
             None => Ok(()),
             Some(port) => {
                 Err(Error::new(ErrorKind::Usage, format!("it can't change to port {port} while it runs"))
@@ -65,6 +71,9 @@ pub(super) fn run(home: &Home, args: &StartArgs, env: Lookup<'_>, err: &mut dyn 
         // The server's working directory is another one.
         command.arg("--postgres-bin").arg(std::path::absolute(bin).unwrap_or_else(|_| bin.clone()));
     }
+    for fault in &args.faults {
+        command.arg(format!("--fault={fault}"));
+    }
     let mut child = command
         .env(env_vars::HOME, home.root())
         .current_dir("/")
@@ -75,6 +84,18 @@ pub(super) fn run(home: &Home, args: &StartArgs, env: Lookup<'_>, err: &mut dyn 
         .doing(|| "can't start the server".to_owned())?;
     let running = wait_until_up(home, &mut child)?;
     say(err, &format!("the embedded Lakebase runs: http://127.0.0.1:{}", running.port))
+}
+
+/// The faults that a start is given.
+fn faults(args: &StartArgs) -> Result<Vec<Spec>> {
+    let parse = |line: &String| {
+        line.parse().map_err(|error: String| {
+            Error::new(ErrorKind::Usage, format!("`--fault` can't be `{line}`"))
+                .because(error)
+                .hint(format!("see {}", embedded_command("fault add --help")))
+        })
+    };
+    args.faults.iter().map(parse).collect()
 }
 
 fn wait_until_up(home: &Home, child: &mut Child) -> Result<Running> {
@@ -117,7 +138,7 @@ pub(super) fn serve(home: &Home, args: &StartArgs, detached: bool, env: Lookup<'
         nix::unistd::setsid()
             .map_err(|error| Error::new(ErrorKind::Io, "can't leave the terminal").because(error))?;
     }
-    let options = Options { port: args.port, postgres_bin: args.postgres_bin.clone() };
+    let options = Options { port: args.port, postgres_bin: args.postgres_bin.clone(), faults: faults(args)? };
     let result = server::serve(home, &options, env);
     if let (true, Err(error)) = (detached, &result) {
         let chain = error.chain();

@@ -23,6 +23,9 @@ pub(super) async fn create(app: &App, uid: &str, cancel: &Arc<AtomicBool>) {
     let turn = app.turn(uid).await;
     let made = make(app, uid, cancel).await;
     drop(turn);
+    if made.is_ok() {
+        hold(app, uid, cancel).await;
+    }
     if app.stopping.load(Ordering::Relaxed) {
         // The state still says that the branch is to be made: the next start does.
         return;
@@ -82,6 +85,17 @@ pub(super) async fn create(app: &App, uid: &str, cancel: &Arc<AtomicBool>) {
         }
         (Some(failure), _) => app.log.line(&format!("branch {uid}: failed after {took} ms: {failure}")),
         (None, _) => app.log.line(&format!("branch {uid}: ready after {took} ms")),
+    }
+}
+
+/// Waits where a fault keeps the branch from being ready, unless it is to go, or the server ends.
+async fn hold(app: &App, uid: &str, cancel: &AtomicBool) {
+    let state = app.state();
+    // The first branch of a project comes with it.
+    let Some((_, branch)) = state.by_uid(uid).filter(|(_, branch)| branch.source.is_some()) else { return };
+    let ended = || cancel.load(Ordering::Relaxed) || app.stopping.load(Ordering::Relaxed);
+    if app.faults.hold_in_init(&branch.id, ended).await {
+        app.log.line(&format!("branch {uid}: was kept in INIT by a fault"));
     }
 }
 

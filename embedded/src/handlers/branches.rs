@@ -50,7 +50,13 @@ struct Spec {
 impl Spec {
     /// The expiry that is asked for: none for `no_expiry`. Exactly one of the three ways has to be used.
     /// `ttl` counts from `created`, the maximum from `now`.
-    fn expiry(&self, created: Timestamp, now: Timestamp) -> ApiResult<Option<Timestamp>> {
+    /// The maximum is `longest` seconds where that is less than the usual one.
+    fn expiry(
+        &self,
+        created: Timestamp,
+        now: Timestamp,
+        longest: Option<i64>,
+    ) -> ApiResult<Option<Timestamp>> {
         let unspecified = || ApiError::invalid("Expiration must be specified when creating a branch");
         let expires = match (&self.ttl, &self.expire_time, self.no_expiry) {
             (Some(ttl), None, None) => {
@@ -67,7 +73,7 @@ impl Spec {
         if expires <= now {
             return Err(ApiError::invalid("expiration time must be in the future"));
         }
-        if expires > plus_seconds(now, MAX_EXPIRY) {
+        if expires > plus_seconds(now, longest.unwrap_or(MAX_EXPIRY).min(MAX_EXPIRY)) {
             let trace = random::hex::<16>()?;
             let message = format!("expiration time exceeds the maximum expiration time [TraceId: {trace}]");
             return Err(ApiError::invalid(message));
@@ -93,18 +99,19 @@ pub(crate) async fn create(
         return Err(ApiError::not_offered("branches from a snapshot or from the past"));
     }
     let now = app.clock.now();
+    let longest = app.faults.max_ttl(&id);
     let operation = app
         .update(|state| {
             let found = live_project(state, &project)?;
             if let Some(existing) = found.branch(&id) {
                 return if replace && existing.deleted.is_none() && existing.removal.is_none() {
-                    replaced(state, &project, &id, &spec, now)
+                    replaced(state, &project, &id, &spec, now, longest)
                 } else {
-                    Err(ApiError::already_exists("branch"))
+                    Err(ApiError::already_exists("branch", &id, app.faults.already_exists(&id)))
                 };
             }
-            let expires = spec.expiry(now, now)?;
-            begin(state, &project, &id, &spec, expires, now)
+            let expires = spec.expiry(now, now, longest)?;
+            begin(&app, state, &project, &id, &spec, expires, now)
         })
         .await?;
     Ok(answer(&operation))
@@ -112,6 +119,7 @@ pub(crate) async fn create(
 
 /// Adds a branch that is to be made.
 fn begin(
+    app: &App,
     state: &mut Store,
     project_id: &str,
     id: &str,
@@ -137,7 +145,7 @@ fn begin(
     }
     let protected = spec.is_protected.unwrap_or(false);
     check_protected(project, expires, protected)?;
-    check_quota(project)?;
+    check_quota(app, project, id)?;
     let (copied, compute) = (source.clone(), project.compute.clone());
     let port = allocate_port(state)?;
     let operation = operate(state, &views::branch_name(project_id, id), "Branch", None)?;
@@ -175,12 +183,16 @@ fn begin(
     Ok(operation)
 }
 
-fn check_quota(project: &Project) -> ApiResult<()> {
+/// Whether the project has room for a further branch, of id `id`.
+fn check_quota(app: &App, project: &Project, id: &str) -> ApiResult<()> {
     let used = project.branches.iter().filter(|branch| branch.deleted.is_none()).count();
-    if used >= MAX_BRANCHES {
-        let message =
-            format!("The project has {used} of {MAX_BRANCHES} unarchived branches; delete one first");
-        return Err(ApiError::quota(message));
+    let (most, refusal) = match app.faults.quota(id) {
+        Some((branches, status, code)) => (branches, Some((status, code))),
+        None => (MAX_BRANCHES, None),
+    };
+    if used >= most {
+        let message = format!("The project has {used} of {most} unarchived branches; delete one first");
+        return Err(ApiError::quota(message, refusal));
     }
     Ok(())
 }
@@ -195,17 +207,23 @@ fn check_protected(project: &Project, expires: Option<Timestamp>, protected: boo
     if project.branches.iter().filter(|branch| branch.is_protected && branch.deleted.is_none()).count()
         >= MAX_PROTECTED
     {
-        return Err(ApiError::quota(format!(
-            "The project has {MAX_PROTECTED} of {MAX_PROTECTED} protected branches"
-        )));
+        let message = format!("The project has {MAX_PROTECTED} of {MAX_PROTECTED} protected branches");
+        return Err(ApiError::quota(message, None));
     }
     Ok(())
 }
 
 /// `replace_existing`: the branch that is there takes over expiry and protection.
-fn replaced(state: &mut Store, project: &str, id: &str, spec: &Spec, now: Timestamp) -> ApiResult<Operation> {
+fn replaced(
+    state: &mut Store,
+    project: &str,
+    id: &str,
+    spec: &Spec,
+    now: Timestamp,
+    longest: Option<i64>,
+) -> ApiResult<Operation> {
     let created = branch(state, project, id)?.1.created;
-    let expires = spec.expiry(created, now)?;
+    let expires = spec.expiry(created, now, longest)?;
     change(state, project, id, Some(expires), spec.is_protected, now)
 }
 
@@ -278,7 +296,7 @@ pub(crate) async fn update(
             let spec = &wanted.spec;
             let given = spec.ttl.is_some() || spec.expire_time.is_some() || spec.no_expiry.is_some();
             let expiry = if EXPIRY.iter().any(|path| mask.has(path, given)) {
-                Some(spec.expiry(current.created, now)?)
+                Some(spec.expiry(current.created, now, app.faults.max_ttl(&id))?)
             } else {
                 None
             };
@@ -319,10 +337,14 @@ pub(crate) async fn delete(
             if owner.has_children(&current.uid) {
                 return Err(ApiError::bad_request("cannot delete branch with child branches"));
             }
+            let name = views::branch_name(&project, &id);
+            if app.faults.ignores_delete(&id, current.phase == Phase::Init) {
+                return operate(state, &name, "Branch", Some(views::empty()));
+            }
             // What is not made yet can't be recovered either.
             let purge = purge || current.phase == Phase::Init;
             let outcome = (!purge).then(views::empty);
-            let operation = operate(state, &views::branch_name(&project, &id), "Branch", outcome)?;
+            let operation = operate(state, &name, "Branch", outcome)?;
             let owner = state.project_mut(&project).ok_or_else(|| ApiError::not_found("project"))?;
             let branch = owner.branch_mut(&id).ok_or_else(|| ApiError::not_found("branch"))?;
             branch.updated = now;
@@ -350,7 +372,7 @@ pub(crate) async fn undelete(
             if current.deleted.is_none() || current.removal.is_some() {
                 return Err(ApiError::bad_request("branch is not deleted"));
             }
-            check_quota(owner)?;
+            check_quota(&app, owner, &id)?;
             let owner = state.project_mut(&project).ok_or_else(|| ApiError::not_found("project"))?;
             let current = owner.branch_mut(&id).ok_or_else(|| ApiError::not_found("branch"))?;
             current.deleted = None;

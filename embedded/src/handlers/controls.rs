@@ -11,12 +11,10 @@ use serde_json::json;
 use super::{body, named_endpoint};
 use crate::api_error::{ApiError, ApiResult};
 use crate::app::App;
+use crate::faults::MAX_SKEW;
 use crate::postgres::Stop;
 use crate::state::Phase;
 use crate::views;
-
-/// Largest skew either way, in seconds: a hundred years.
-const MAX_SKEW: i64 = 100 * 366 * 86_400;
 
 #[derive(Deserialize)]
 struct Skew {

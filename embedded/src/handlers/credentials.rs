@@ -45,7 +45,8 @@ pub(crate) async fn create(State(app): State<App>, caller: Caller, bytes: Bytes)
         return Err(ApiError::invalid(message));
     }
     // A setting for tests ends it earlier. A token says its end in whole seconds, so that is what is promised.
-    let expires = match app.token_ttl {
+    let longest = [app.token_ttl, app.faults.token_life(&branch.id)].into_iter().flatten().min();
+    let expires = match longest {
         Some(ttl) => expires.min(later(now, ttl)?),
         None => expires,
     };

@@ -149,7 +149,13 @@ pub(crate) async fn create(
             let existing = parent.endpoints.iter().find(|endpoint| endpoint.id == id);
             let mut endpoint = match existing {
                 Some(existing) if replace && existing.read_only == read_only => existing.clone(),
-                Some(_) => return Err(ApiError::already_exists("endpoint")),
+                Some(_) => {
+                    return Err(ApiError::already_exists(
+                        "endpoint",
+                        &id,
+                        app.faults.already_exists(&branch),
+                    ));
+                }
                 None if !read_only && parent.endpoints.iter().any(|endpoint| !endpoint.read_only) => {
                     return Err(ApiError::bad_request("read_write endpoint already exists"));
                 }

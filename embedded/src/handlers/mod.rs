@@ -5,6 +5,7 @@ pub mod controls;
 pub mod credentials;
 pub mod databases;
 pub mod endpoints;
+pub mod faults;
 pub mod grants;
 pub mod identity;
 pub mod operations;

@@ -77,7 +77,7 @@ pub(crate) async fn create(State(app): State<App>, caller: Caller, query: Query,
     let operation = app
         .update(|state| {
             if state.project(&id).is_some() {
-                return Err(ApiError::already_exists("project"));
+                return Err(ApiError::already_exists("project", &id, app.faults.already_exists(&id)));
             }
             let name = format!("projects/{id}");
             let operation = operate(state, &name, "Project", None)?;
