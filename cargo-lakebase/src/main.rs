@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         .collect();
     let mut ui = Ui::of_process();
     match settle(cli.command, &env, &mut ui) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             ui.error(&error);
             ExitCode::from(error.kind.exit_code())
@@ -56,11 +56,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<()> {
+fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<u8> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
     if let Face::Embedded(command) = command {
         let (out, err) = ui.handles();
-        return Ok(lakebase_embedded::cli::run(command, &lookup, out, err)?);
+        lakebase_embedded::cli::run(command, &lookup, out, err)?;
+        return Ok(0);
     }
     let embedded = || {
         let found = lakebase_embedded::discover(&lookup)?;
@@ -75,8 +76,8 @@ fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<()> {
     runtime.block_on(async {
         match command {
             Face::Common(command) => command.run(&mut world).await,
-            Face::Run(args) => run::run(args, &mut world).await,
-            Face::Embedded(_) => Ok(()),
+            Face::Run(args) => run::run(args, &mut world).await.map(|()| 0),
+            Face::Embedded(_) => Ok(0),
         }
     })
 }

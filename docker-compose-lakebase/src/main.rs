@@ -137,7 +137,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             return with_world(&env, ui, async |world| {
                 match command {
                     commands::Command::Destroy(args) => compose_command::destroy(&call, args, world).await?,
-                    command => command.run(world).await?,
+                    command => return command.run(world).await,
                 }
                 Ok(0)
             });

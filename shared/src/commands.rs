@@ -4,6 +4,7 @@ pub mod aliases;
 pub mod branches;
 mod confirm;
 pub mod destroy;
+pub mod diff;
 pub mod env;
 pub mod init;
 pub mod prune;
@@ -34,6 +35,8 @@ pub enum Command {
     Env(env::Args),
     /// Open psql on the branch
     Psql(psql::Args),
+    /// Show how the branch's schema differs from its parent's
+    Diff(diff::Args),
     /// Make the branch anew, as its parent is now
     Reset(reset::Args),
     /// Delete the branches made here whose git branch is merged or gone
@@ -46,24 +49,26 @@ pub enum Command {
 
 impl Command {
     /// The words of the commands, for a face that must tell them from its own.
-    pub const NAMES: [&str; 9] =
-        ["init", "status", "branches", "env", "psql", "reset", "prune", "destroy", "aliases"];
+    pub const NAMES: [&str; 10] =
+        ["init", "status", "branches", "env", "psql", "diff", "reset", "prune", "destroy", "aliases"];
 
-    /// Runs the command.
+    /// Runs the command. Gives the exit code.
     ///
     /// # Errors
     /// Each command's own.
-    pub async fn run(self, world: &mut World<'_>) -> Result<()> {
+    pub async fn run(self, world: &mut World<'_>) -> Result<u8> {
         match self {
             Self::Init(args) => init::run(args, world).await,
             Self::Status(args) => status::run(args, world).await,
             Self::Branches(args) => branches::run(args, world).await,
             Self::Env(args) => env::run(args, world).await,
             Self::Psql(args) => psql::run(args, world).await,
+            Self::Diff(args) => return diff::run(args, world).await,
             Self::Reset(args) => reset::run(args, world).await,
             Self::Prune(args) => prune::run(args, world).await,
             Self::Destroy(args) => destroy::run(&args.session(world)?, world).await,
             Self::Aliases(args) => aliases::run(&args, world),
         }
+        .map(|()| 0)
     }
 }

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 /// A branch and its endpoint must be there within this time; production's copy is instant, its endpoint
 /// may take tens of seconds.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(300);
 /// A DELETE that came during INIT is accepted and then ignored, so it is sent again after this long.
 const DELETE_AGAIN: Duration = Duration::from_secs(3);
 

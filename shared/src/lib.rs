@@ -33,6 +33,8 @@ pub mod connection;
 
 pub mod sql;
 
+pub mod schema;
+
 pub mod env_file;
 
 pub mod record;

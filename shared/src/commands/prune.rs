@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
+use super::room::words;
 use super::roster::Roster;
 use super::session::{Session, SettingArgs, World};
 use crate::api::{Branch, BranchPath, Client};
@@ -13,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::Fate;
 use crate::record::Entry;
 use crate::slots::{self, Candidate};
-use crate::ui::{self, Ui};
+use crate::ui::Ui;
 
 /// What was noted this short a time ago may be being made right now, and not be listed yet.
 const BEING_MADE: SignedDuration = SignedDuration::from_mins(20);
@@ -49,7 +50,7 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         if args.json {
             world.ui.json(&document(&over, &missing, true));
         } else {
-            over.iter().for_each(|candidate| world.ui.data(&format!("would delete {}", about(candidate))));
+            over.iter().for_each(|candidate| world.ui.data(&format!("would delete {}", words(candidate))));
         }
     }
     if over.is_empty() {
@@ -59,7 +60,7 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         return Ok(());
     }
     if !over.is_empty() && !args.yes {
-        over.iter().for_each(|candidate| world.ui.note(&format!("  {}", about(candidate))));
+        over.iter().for_each(|candidate| world.ui.note(&format!("  {}", words(candidate))));
     }
     if !over.is_empty() {
         let question = match over.len() {
@@ -116,7 +117,7 @@ async fn delete(client: &Client, target: &Target, candidate: &Candidate, ui: &mu
     let existed = ensure::gone(client, &target, &mut |event| ui.event(&event)).await;
     ui.rest();
     match existed? {
-        true => ui.note(&format!("Deleted {}", about(candidate))),
+        true => ui.note(&format!("Deleted {}", words(candidate))),
         false => ui.note(&format!("{} was gone already", candidate.id)),
     }
     Ok(())
@@ -127,13 +128,6 @@ fn told(first: Option<Error>, error: Error, ui: &mut Ui) -> Error {
     let Some(first) = first else { return error };
     ui.warn(&error.to_string());
     first
-}
-
-/// One line about a branch.
-fn about(candidate: &Candidate) -> String {
-    let Candidate { id, entry, fate, unused, .. } = candidate;
-    let git_branch = &entry.identity.branch;
-    format!("{id}: its git branch `{git_branch}` is {fate}, last used {} ago", ui::duration(*unused))
 }
 
 fn document(deleted: &[Candidate], forgotten: &[Entry], dry_run: bool) -> Value {

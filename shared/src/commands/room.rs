@@ -96,7 +96,7 @@ async fn wait(session: &Session, client: &Client, used: usize, full: Error, ui: 
 }
 
 /// A branch as its owner knows it.
-fn words(candidate: &Candidate) -> String {
+pub(super) fn words(candidate: &Candidate) -> String {
     let git = &candidate.entry.identity.branch;
     let fate = match candidate.fate {
         Fate::Gone => "which is gone",
