@@ -28,6 +28,8 @@ pub struct Entry {
     pub status: Option<u16>,
     /// When it came, in milliseconds since the server's start.
     pub start_ms: f64,
+    /// When it had taken effect, where it did.
+    pub effect_ms: Option<f64>,
     /// When its answer was ready.
     pub end_ms: Option<f64>,
     /// The faults that struck it.
@@ -65,13 +67,23 @@ impl Calls {
         kept.0
     }
 
+    /// Notes that a call has taken effect.
+    pub fn took_effect(&self, number: u64) {
+        let now = self.now_ms();
+        self.change(number, |entry| entry.effect_ms = Some(now));
+    }
+
     /// Notes how a call ended.
     pub fn end(&self, number: u64, status: Option<u16>, identity: Option<String>) {
         let now = self.now_ms();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = kept.1.iter_mut().rev().find(|entry| entry.number == number) {
+        self.change(number, |entry| {
             (entry.status, entry.identity, entry.end_ms) = (status, identity, Some(now));
-        }
+        });
+    }
+
+    fn change(&self, number: u64, change: impl FnOnce(&mut Entry)) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.iter_mut().rev().find(|entry| entry.number == number).map(change);
     }
 
     /// The calls after the one of this number.

@@ -33,7 +33,7 @@ fn start(other: impl Fn(&Request, usize, &str) -> Option<Answer> + Send + 'stati
         let host = format!("http://127.0.0.1:{}", known.wait());
         other(request, nth, &host).unwrap_or_else(|| workspace(request, nth, &host))
     });
-    port.set(server.port).unwrap();
+    port.set(server.port).expect("set once");
     server
 }
 

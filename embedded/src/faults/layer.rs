@@ -41,6 +41,7 @@ pub(crate) async fn strike(State(app): State<App>, mut request: Request, next: N
         identity: None,
         status: None,
         start_ms,
+        effect_ms: None,
         end_ms: None,
         faults: struck.iter().map(Spec::to_string).collect(),
     });
@@ -56,6 +57,9 @@ pub(crate) async fn strike(State(app): State<App>, mut request: Request, next: N
         Some(spec) if spec.moment == Moment::Before => None,
         _ => Some(next.run(request).await),
     };
+    if response.is_some() {
+        app.calls.took_effect(number);
+    }
     let identity = response.as_ref().and_then(|response| response.extensions().get::<Arc<Identity>>());
     let identity = identity.map(|caller| caller.user_name.clone());
     delay(&struck, Moment::After).await;
