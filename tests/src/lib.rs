@@ -153,7 +153,8 @@ impl Lab {
     /// One call of the embedded server by its whole path, whatever it answers.
     pub fn ask(&self, method: &str, path: &str, body: Option<&serde_json::Value>) -> Answer {
         // As the server itself wrote them down: asking a program for them takes longer than the call.
-        let read = |file: &str| fs::read_to_string(self.path("embedded").join(file)).expect("a running server");
+        let read =
+            |file: &str| fs::read_to_string(self.path("embedded").join(file)).expect("a running server");
         let running: serde_json::Value = serde_json::from_str(&read("server.json")).expect("its place");
         let port = running["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
         let answer = http::request_with(port, method, path, Some(read("token").trim()), body);

@@ -57,11 +57,7 @@ fn strike(one_in: usize) {
     });
     let violations = violations.into_inner().unwrap();
     // Not by a macro, whose words nobody sees when the test passes.
-    let _ = writeln!(
-        std::io::stderr(),
-        "matrix: {} cells, {} violations",
-        struck.into_inner(),
-        violations.len()
-    );
+    let _ =
+        writeln!(std::io::stderr(), "matrix: {} cells, {} violations", struck.into_inner(), violations.len());
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }

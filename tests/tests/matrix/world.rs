@@ -60,12 +60,21 @@ impl World<'_> {
             lab.api("POST", &format!("projects/{PROJECT}/branches?branch_id={id}"), &body);
             wait_for("a foreign branch", || {
                 let all = branches(&lab, PROJECT);
-                all.iter().any(|branch| id_of(branch) == id && branch["status"]["current_state"] == "READY").then_some(())
+                all.iter()
+                    .any(|branch| id_of(branch) == id && branch["status"]["current_state"] == "READY")
+                    .then_some(())
             });
         }
         let production = production(&lab);
         let secrets = Secrets::of(&lab);
-        let mut world = World { lab: &lab, project: &seat.project, scenario, secrets, production, untouched: Value::Null };
+        let mut world = World {
+            lab: &lab,
+            project: &seat.project,
+            scenario,
+            secrets,
+            production,
+            untouched: Value::Null,
+        };
         world.untouched = world.what_is_not_ours();
         work(&world);
     }
@@ -105,7 +114,12 @@ impl World<'_> {
             }
         };
         holds(ran.is_some(), "the command hung".into());
-        let ran = ran.unwrap_or_else(|| Ran { line: String::new(), code: None, stdout: String::new(), stderr: String::new() });
+        let ran = ran.unwrap_or_else(|| Ran {
+            line: String::new(),
+            code: None,
+            stdout: String::new(),
+            stderr: String::new(),
+        });
         let documented = ran.code.is_none_or(|code| code == 0 || (64..100).contains(&code));
         holds(documented, format!("exit code {:?}: {}", ran.code, ran.stderr));
         let told = ran.code.is_none_or(|code| code == 0 || ran.stderr.contains("error:"));
@@ -117,7 +131,10 @@ impl World<'_> {
             holds(found.is_empty(), format!("a secret was written: {found:?}"));
         }
         let untouched = self.what_is_not_ours();
-        holds(untouched == self.untouched, format!("what is not ours changed: {untouched}, not {}", self.untouched));
+        holds(
+            untouched == self.untouched,
+            format!("what is not ours changed: {untouched}, not {}", self.untouched),
+        );
         for leak in self.leaks() {
             holds(false, format!("a branch is left behind: {leak}"));
         }
@@ -209,11 +226,12 @@ impl World<'_> {
     /// Branches of ours without an end, or with one that is too late.
     fn leaks(&self) -> Vec<String> {
         let latest = Timestamp::now() + TTL + SignedDuration::from_mins(1);
-        let ours = branches(self.lab, PROJECT).into_iter().filter(|branch| {
-            id_of(branch) != "production" && !FOREIGN.contains(&id_of(branch))
-        });
+        let ours = branches(self.lab, PROJECT)
+            .into_iter()
+            .filter(|branch| id_of(branch) != "production" && !FOREIGN.contains(&id_of(branch)));
         let endless = |branch: &Value| {
-            let expires = branch["status"]["expire_time"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+            let expires =
+                branch["status"]["expire_time"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
             expires.is_none_or(|at| at > latest)
         };
         ours.filter(endless).map(|branch| id_of(&branch).to_owned()).collect()
@@ -232,7 +250,8 @@ impl World<'_> {
             .map(|text| serde_json::from_str(&text).expect("a record"))
             .unwrap_or(Value::Null);
         let recorded = record.as_array().into_iter().flatten();
-        let mut recorded: Vec<String> = recorded.map(|entry| entry["identity"]["branch"].to_string()).collect();
+        let mut recorded: Vec<String> =
+            recorded.map(|entry| entry["identity"]["branch"].to_string()).collect();
         recorded.sort();
         let label = format!("label=com.docker.compose.project={}", self.project.compose_name);
         let running = self.project.run("docker", ["ps", "--quiet", "--filter", &label]).ok().stdout;
