@@ -1,6 +1,6 @@
 //! Random names and keys, from the system's generator.
 
-use ring::rand::{SecureRandom, SystemRandom};
+use lakebase_gateway::random;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -17,11 +17,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// `N` random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::new(ErrorKind::Io, "the system gives no random numbers"))?;
-    Ok(bytes)
+    random::bytes().ok_or_else(|| Error::new(ErrorKind::Io, "the system gives no random numbers"))
 }
 
 /// `2 * N` hexadecimal digits.

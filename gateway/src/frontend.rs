@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::message::{self, MessageError, Startup, StartupPacket};
+use crate::random;
 use crate::refusal::{
     INVALID_AUTHORIZATION, INVALID_PASSWORD, NOT_SUPPORTED, PROTOCOL_VIOLATION, QUERY_CANCELED, Refusal,
 };
@@ -74,8 +74,7 @@ pub struct Account {
 impl Account {
     /// `user` with `password`. Fails only where the system gives no random bytes.
     pub fn new(user: impl Into<String>, password: &Secret) -> Result<Self, ScramError> {
-        let mut decoy_key = [0; 32];
-        SystemRandom::new().fill(&mut decoy_key).map_err(|_| ScramError::Randomness)?;
+        let decoy_key = random::bytes().ok_or(ScramError::Randomness)?;
         let verifier = Verifier::new(password.reveal())?;
         Ok(Self { user: user.into(), verifier, decoy_key, end_point: None, hint: None })
     }

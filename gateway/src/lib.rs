@@ -7,13 +7,15 @@
 //!
 //! The order of the modules is the order of a connection: [`message`] parses, [`tls`] encrypts, [`scram`] checks a password,
 //! [`frontend`] speaks to the client, [`resolve`] and [`upstream`] to the server, [`refusal`] holds either's errors, [`proxy`]
-//! joins the two, [`session`] is the whole life. [`seat`] puts it all in a container's place: the program `lakebase-gateway`.
+//! joins the two, [`session`] is the whole life; [`random`] serves them. [`seat`] puts it all in a container's place: the
+//! program `lakebase-gateway`.
 //!
 //! Source of the protocol: the PostgreSQL manual, chapter "Frontend/Backend Protocol".
 
 pub mod frontend;
 pub mod message;
 pub mod proxy;
+pub mod random;
 pub mod refusal;
 pub mod resolve;
 pub mod scram;

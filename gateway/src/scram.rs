@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
 use thiserror::Error;
+
+use crate::random;
 
 /// The mechanism without channel binding.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
@@ -62,8 +63,7 @@ impl Verifier {
     /// The password is normalised by SASLprep where that is possible, and taken byte by byte where it is not: libpq and
     /// PostgreSQL do the same.
     pub fn new(password: &str) -> Result<Self, ScramError> {
-        let mut salt = [0; SALT_LENGTH];
-        SystemRandom::new().fill(&mut salt).map_err(|_| ScramError::Randomness)?;
+        let salt: [u8; SALT_LENGTH] = random::bytes().ok_or(ScramError::Randomness)?;
         let normal = stringprep::saslprep(password).unwrap_or(password.into());
         let mut salted = [0; KEY_LENGTH];
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, &salt, normal.as_bytes(), &mut salted);
@@ -105,9 +105,8 @@ pub fn challenge<'a>(
     end_point: Option<&[u8]>,
     first: &[u8],
 ) -> Result<Challenge<'a>, ScramError> {
-    let mut random = [0; NONCE_LENGTH];
-    SystemRandom::new().fill(&mut random).map_err(|_| ScramError::Randomness)?;
-    challenge_with(verifier, mechanism, end_point, first, &STANDARD.encode(random))
+    let nonce: [u8; NONCE_LENGTH] = random::bytes().ok_or(ScramError::Randomness)?;
+    challenge_with(verifier, mechanism, end_point, first, &STANDARD.encode(nonce))
 }
 
 fn challenge_with<'a>(
