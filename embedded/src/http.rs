@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{OriginalUri, Request, State};
-use axum::http::HeaderMap;
-use axum::http::Method;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -26,6 +25,7 @@ pub(crate) type Caller = Extension<Arc<Identity>>;
 /// Puts the checks round the routes: `closed` ones need the bearer token, `open` ones do not.
 pub(crate) fn layers(closed: Router<App>, open: Router<App>, app: App) -> Router {
     closed
+        .layer(middleware::map_response(in_json))
         .layer(middleware::from_fn_with_state(app.clone(), authenticated))
         .merge(open)
         .layer(middleware::from_fn_with_state(app.clone(), faults::layer::strike))
@@ -65,6 +65,15 @@ pub(crate) async fn developer_only(caller: Caller, request: Request, next: Next)
     }
     ApiError::forbidden("The routes below /embedded are for the home's own identity: see `embedded env`")
         .into_response()
+}
+
+/// What axum refuses by itself (a path that is no UTF-8) is plain text; every error of the API is JSON.
+async fn in_json(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if response.status() == StatusCode::BAD_REQUEST && kind.starts_with("text/plain") {
+        return ApiError::malformed("the path or its parameters are no UTF-8").into_response();
+    }
+    response
 }
 
 async fn logged(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -146,3 +146,40 @@ fn databases_and_roles_are_those_of_postgres() {
     // the developer is no superuser
     assert!(server.psql("production").failure("CREATE EXTENSION file_fdw").contains("permission denied"));
 }
+
+#[test]
+fn what_protection_a_mask_and_a_null_say_is_taken_at_its_word() {
+    let server = Server::with_project();
+    // an endpoint of a protected branch stays
+    let spec = json!({"spec": {"no_expiry": true, "is_protected": true}});
+    server.create("/projects/shop/branches?branch_id=kept", spec);
+    let endpoints = "/projects/shop/branches/kept/endpoints";
+    let spec = json!({"spec": {"endpoint_type": "ENDPOINT_TYPE_READ_ONLY"}});
+    server.create(&format!("{endpoints}?endpoint_id=reader"), spec);
+    let delete = format!("{endpoints}/reader");
+    check(server.refused("DELETE", &delete, &Value::Null), 400, "BAD_REQUEST", "protected branch");
+    let free = json!({"spec": {"is_protected": false}});
+    server.operate("PATCH", "/projects/shop/branches/kept?update_mask=spec.is_protected", &free);
+    server.operate("DELETE", &delete, &Value::Null);
+    // tags go when the mask names them and the body does not, as the official client sends it
+    let tags = "/projects/shop?update_mask=spec.custom_tags";
+    let tagged =
+        server.operate("PATCH", tags, &json!({"spec": {"custom_tags": [{"key": "a", "value": "b"}]}}));
+    assert_eq!(tagged["status"]["custom_tags"][0]["key"], "a");
+    let kept =
+        server.operate("PATCH", "/projects/shop?update_mask=*", &json!({"spec": {"display_name": "A"}}));
+    assert_eq!(kept["status"]["custom_tags"][0]["key"], "a");
+    let freed = server.operate("PATCH", tags, &json!({"spec": {}}));
+    assert_eq!(freed["status"]["custom_tags"], Value::Null);
+    // a null is nothing; a list is no body
+    let branches = "/projects/shop/branches?branch_id=none";
+    check(
+        server.refused("POST", branches, &json!({"spec": null})),
+        400,
+        "INVALID_PARAMETER_VALUE",
+        "Expiration must be specified",
+    );
+    check(server.refused("POST", branches, &json!([])), 400, "MALFORMED_REQUEST", "");
+    // a path that is no text is refused in the API's own shape
+    check(server.refused("GET", "/projects/%FF", &Value::Null), 400, "MALFORMED_REQUEST", "UTF-8");
+}

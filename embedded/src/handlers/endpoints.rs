@@ -280,6 +280,9 @@ pub(crate) async fn delete(
                     format!("Cannot delete primary endpoint '{name}'. Primary endpoints cannot be deleted independently.");
                 return Err(ApiError::managed_by_parent(message));
             }
+            if parent.is_protected {
+                return Err(ApiError::bad_request("cannot delete endpoint of protected branch"));
+            }
             parent.endpoints.remove(at);
             operate(state, &name, "Endpoint", Some(views::empty()))
         })

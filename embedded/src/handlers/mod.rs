@@ -33,10 +33,19 @@ pub(crate) type Query = axum::extract::Query<HashMap<String, String>>;
 /// Entries of a page where the client asks for none, and at most.
 const PAGE: (usize, usize) = (100, 1000);
 
-/// Reads a JSON body; an empty one is an empty object.
+/// Reads a JSON body; an empty one is an empty object. As in the JSON of protocol buffers, a field that is null is one that
+/// is not there.
 pub(crate) fn body<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
-    serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(&error.to_string()))
+    let malformed = |error: serde_json::Error| ApiError::malformed(&error.to_string());
+    let mut object: Map<String, Value> = serde_json::from_slice(bytes).map_err(malformed)?;
+    drop_nulls(&mut object);
+    serde_json::from_value(Value::Object(object)).map_err(malformed)
+}
+
+fn drop_nulls(object: &mut Map<String, Value>) {
+    object.retain(|_, value| !value.is_null());
+    object.values_mut().filter_map(Value::as_object_mut).for_each(drop_nulls);
 }
 
 /// A boolean of the query: absent is false.
@@ -276,6 +285,20 @@ mod tests {
         }
         for bad in ["", "1a", "-a", "a-", "A", "a_b", "ä", "a/b", "a.b", &"a".repeat(64)] {
             assert!(!is_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_null_of_a_body_is_nothing_and_a_list_is_no_body() {
+        let read = |text: &str| body::<Value>(text.as_bytes());
+        assert_eq!(
+            read(r#"{"spec": {"ttl": "60s", "no_expiry": null}, "name": null}"#).unwrap()["spec"]["ttl"],
+            "60s"
+        );
+        assert_eq!(read(r#"{"spec": {"ttl": null}}"#).unwrap(), serde_json::json!({"spec": {}}));
+        assert_eq!(read(" ").unwrap(), serde_json::json!({}));
+        for bad in ["[]", "null", "5", "{"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

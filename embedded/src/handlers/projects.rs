@@ -221,6 +221,10 @@ pub(crate) async fn update(
             let project = state.project_mut(&id).ok_or_else(|| ApiError::not_found("project"))?;
             let spec = &wanted.spec;
             spec.apply(project, |path| mask.has(path, true))?;
+            // The official client sends no list where it is empty: the mask says that it is meant.
+            if spec.custom_tags.is_none() && mask.has("spec.custom_tags", false) {
+                project.custom_tags.clear();
+            }
             if let Some(settings) = &spec.default_endpoint_settings
                 && (mask.is_broad() || KNOWN[6..].iter().any(|path| mask.has(path, false)))
             {
