@@ -50,6 +50,9 @@ impl Object {
             ("column", 3) => "no identity",
             ("column", 4) => "not generated",
             ("column", 5) => "default collation",
+            ("sequence", 1) => "increment 1",
+            ("table", 4) => "no row level security",
+            ("trigger", 1) => "enabled",
             _ => "none",
         }
     }
