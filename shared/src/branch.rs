@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::identity::GitIdentity;
@@ -47,23 +48,96 @@ impl fmt::Display for ResourceId {
     }
 }
 
-/// The id of a developer's own branch, `dev-{user}-{branch}-{h}`. Only such a branch is ever deleted, and
-/// the only way to one is [`BranchId::of`]: no configuration or file can name another.
+/// The prefix of a developer's branches.
+const DEV: &str = "dev-";
+/// The prefix of the branches of CI, where git has no user.
+const CI: &str = "ci-";
+
+/// The id of a developer's own branch, `dev-{user}-{branch}-{h}`, or of CI's, `ci-{branch}-{h}`. Only such a branch is
+/// ever deleted, and the only way to one is [`BranchId::of`]: no configuration or file can name another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BranchId(ResourceId);
 
+/// A step on the way from a git identity to its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What it gives.
+    pub what: &'static str,
+    /// Its result.
+    pub value: String,
+    /// How it came about.
+    pub why: String,
+}
+
+/// What an id is made of.
+struct Parts {
+    prefix: &'static str,
+    /// The readable words, before they are cut.
+    words: String,
+    hash: String,
+}
+
+impl Parts {
+    fn of(identity: &GitIdentity) -> Self {
+        let words = [slug(&identity.user), slug(&identity.branch)];
+        let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+        let prefix = if identity.user.is_empty() { CI } else { DEV };
+        Self { prefix, words: words.join("-"), hash: hash(&identity.email, &identity.branch) }
+    }
+
+    /// The words as far as there is room for them.
+    fn cut(&self) -> &str {
+        cut(&self.words, MAX - self.prefix.len() - "-".len() - HASH)
+    }
+
+    fn id(&self) -> BranchId {
+        let Self { prefix, hash, .. } = self;
+        let readable = self.cut();
+        let separator = if readable.is_empty() { "" } else { "-" };
+        BranchId(ResourceId(format!("{prefix}{readable}{separator}{hash}")))
+    }
+}
+
 impl BranchId {
+    /// What the ids of our branches begin with.
+    pub const PREFIXES: [&str; 2] = [DEV, CI];
+
     /// The id for a git identity: readable words in lower case with single hyphens, then six hex digits of
     /// SHA-256(e-mail, NUL, branch), so that two developers or two git branches never share one. Only the
     /// readable part is cut to fit 63 characters.
     pub fn of(identity: &GitIdentity) -> Self {
-        let words = [slug(&identity.user), slug(&identity.branch)];
-        let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
-        let readable = words.join("-");
-        let readable = cut(&readable, MAX - "dev-".len() - "-".len() - HASH);
-        let separator = if readable.is_empty() { "" } else { "-" };
-        let hash = hash(&identity.email, &identity.branch);
-        Self(ResourceId(format!("dev-{readable}{separator}{hash}")))
+        Parts::of(identity).id()
+    }
+
+    /// How [`BranchId::of`] comes to its result.
+    pub fn explain(identity: &GitIdentity) -> Vec<Step> {
+        let parts = Parts::of(identity);
+        let (cut, most) = (parts.cut(), parts.words.len());
+        let step = |what, value: &str, why: String| Step { what, value: value.to_owned(), why };
+        let of = match parts.prefix {
+            CI => "the branch, as there is no git user",
+            _ => "user and branch",
+        };
+        let words = format!("{of}: lower case, and whatever is not a-z or 0-9 becomes single hyphens");
+        let length = if cut.len() < most {
+            format!("cut from {most} to {} characters, so that the id has at most {MAX}", cut.len())
+        } else {
+            format!("nothing is cut: the id has at most {MAX} characters")
+        };
+        let email = if identity.email.is_empty() { "no e-mail" } else { "e-mail" };
+        let hash = format!(
+            "the first {HASH} hex digits of SHA-256({email}, NUL, branch), each as it is written above"
+        );
+        let id = format!(
+            "{}{{words}}-{{hash}}; another user, e-mail or branch name gives another id",
+            parts.prefix
+        );
+        vec![
+            step("words", &parts.words, words),
+            step("readable", cut, length),
+            step("hash", &parts.hash, hash),
+            step("branch id", parts.id().0.as_str(), id),
+        ]
     }
 
     /// The id as the API's resource id.
@@ -142,12 +216,56 @@ mod tests {
         assert!(ResourceId::parse(&"a".repeat(63)).is_some());
     }
 
+    #[test]
+    fn ci_has_a_prefix_of_its_own_and_no_user_in_it() {
+        let id = id("", "", "feature/X");
+        // printf '\0feature/X' | sha256sum
+        assert_eq!(id, "ci-feature-x-8c74ae");
+        assert!(id.starts_with(BranchId::PREFIXES[1]));
+    }
+
+    #[test]
+    fn each_step_to_the_id_is_told() {
+        let told = |user: &str, email: &str, branch: &str| -> Vec<String> {
+            let identity = GitIdentity { user: user.into(), email: email.into(), branch: branch.into() };
+            BranchId::explain(&identity)
+                .into_iter()
+                .map(|Step { what, value, .. }| format!("{what}={value}"))
+                .collect()
+        };
+        assert_eq!(
+            told("Ada Lovelace", "ada@example.com", "feature/Add_Due-Date!!"),
+            [
+                "words=ada-lovelace-feature-add-due-date",
+                "readable=ada-lovelace-feature-add-due-date",
+                "hash=653c23",
+                "branch id=dev-ada-lovelace-feature-add-due-date-653c23",
+            ]
+        );
+        let long = GitIdentity { user: "Ada".into(), email: "a@x".into(), branch: "b".repeat(80) };
+        let steps = BranchId::explain(&long);
+        assert_eq!(steps[1].why, "cut from 84 to 52 characters, so that the id has at most 63");
+        assert_eq!(steps[3].value.len(), 63);
+        assert!(told("", "", "main")[3].starts_with("branch id=ci-main-"));
+    }
+
     proptest! {
+        #[test]
+        fn the_explanation_ends_at_the_id(user in ".*", email in ".*", branch in ".*") {
+            let identity = GitIdentity { user, email, branch };
+            let steps = BranchId::explain(&identity);
+            let id = BranchId::of(&identity).to_string();
+            prop_assert_eq!(&steps[3].value, &id);
+            prop_assert!(id.contains(&steps[1].value) && id.ends_with(&steps[2].value));
+            prop_assert!(steps[0].value.starts_with(&steps[1].value));
+        }
+
         #[test]
         fn any_identity_gives_a_valid_id(user in ".*", email in ".*", branch in ".*") {
             let id = id(&user, &email, &branch);
             prop_assert!(ResourceId::parse(&id).is_some(), "{}", id);
-            prop_assert!(id.starts_with("dev-"));
+            let prefix = if user.is_empty() { "ci-" } else { "dev-" };
+            prop_assert!(id.starts_with(prefix));
             prop_assert!(!id.contains("--"));
         }
 

@@ -69,6 +69,20 @@ pub fn databricks_secrets() -> impl Iterator<Item = &'static str> {
 pub const AZURE_CONFIG_DIR: &str = "AZURE_CONFIG_DIR";
 /// Where programs are searched.
 pub const PATH: &str = "PATH";
+/// Set by most CI services.
+pub const CI: &str = "CI";
+/// CI services: the variable that tells one, and those that name the branch its job works on, the best first (the source
+/// of a pull request before what it was merged into for the test).
+pub const CI_SERVICES: [(&str, &[&str]); 8] = [
+    ("GITHUB_ACTIONS", &["GITHUB_HEAD_REF", "GITHUB_REF_NAME"]),
+    ("GITLAB_CI", &["CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_REF_NAME"]),
+    ("BITBUCKET_BUILD_NUMBER", &["BITBUCKET_BRANCH"]),
+    ("BUILDKITE", &["BUILDKITE_BRANCH"]),
+    ("CIRCLECI", &["CIRCLE_BRANCH"]),
+    ("TRAVIS", &["TRAVIS_PULL_REQUEST_BRANCH", "TRAVIS_BRANCH"]),
+    ("TF_BUILD", &["SYSTEM_PULLREQUEST_SOURCEBRANCH", "BUILD_SOURCEBRANCH"]),
+    ("JENKINS_URL", &["CHANGE_BRANCH", "GIT_BRANCH"]),
+];
 /// The user's home folder.
 pub const HOME: &str = "HOME";
 /// The user's state folder (XDG Base Directory Specification).

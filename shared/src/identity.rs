@@ -1,24 +1,46 @@
-//! Who works on what: a folder's git user and git branch. The only user of git2.
+//! Who works on what: a folder's git user and git branch, or the job of a CI service that has no user. The only user of
+//! git2.
 
+mod ci;
 mod fate;
+mod head;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
-use git2::{Config, ErrorCode, Repository};
+use git2::{Config, ConfigLevel, ErrorCode, Repository};
 use serde::{Deserialize, Serialize};
 
 pub use self::fate::Fate;
+use crate::env_vars::Env;
 use crate::error::{Error, Kind, Result};
 
 /// The git identity from which a branch id is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitIdentity {
-    /// `user.name`.
+    /// `user.name`; empty for a job of CI where git has no user.
     pub user: String,
-    /// `user.email`; it tells two people of one name apart.
+    /// `user.email`; it tells two people of one name apart. Empty where `user` is.
     pub email: String,
-    /// The branch that HEAD is on, without `refs/heads/`; it may have no commit yet.
+    /// The branch that HEAD is on, without `refs/heads/`; it may have no commit yet. On a detached HEAD, the one that a
+    /// rebase will come back to, else the one that CI says it works on.
     pub branch: String,
+}
+
+/// A git identity, and where each part of it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The identity.
+    pub identity: GitIdentity,
+    /// Where the user's name is set.
+    pub user_from: String,
+    /// Where the user's e-mail is set.
+    pub email_from: String,
+    /// What named the branch.
+    pub branch_from: String,
+    /// The name that the branch had before, where git remembers that it was renamed.
+    pub renamed_from: Option<String>,
 }
 
 /// The repository that holds `folder`: the root of its worktree.
@@ -62,16 +84,45 @@ impl GitIdentity {
     ///
     /// # Errors
     /// [`Kind::NoRepository`], [`Kind::NoGitUser`] or [`Kind::DetachedHead`], each with what to do.
-    pub fn discover(folder: &Path) -> Result<Self> {
+    pub fn discover(folder: &Path, env: &Env) -> Result<Self> {
+        Found::discover(folder, env).map(|found| found.identity)
+    }
+}
+
+impl Found {
+    /// The same, with the origins.
+    ///
+    /// # Errors
+    /// As for [`GitIdentity::discover`].
+    pub fn discover(folder: &Path, env: &Env) -> Result<Self> {
         let repository = open(folder)?;
         let config = repository
             .config()
             .and_then(|mut config| config.snapshot())
             .map_err(|error| unreadable(folder, &error))?;
-        let user = setting(&config, "user.name", "Ada Lovelace")?;
-        let email = setting(&config, "user.email", "ada@example.com")?;
-        let branch = branch(&repository)?;
-        Ok(Self { user, email, branch })
+        let user = setting(&repository, &config, "user.name", "Ada Lovelace");
+        let email = setting(&repository, &config, "user.email", "ada@example.com");
+        let job = ci::Job::of(env);
+        let ((user, user_from), (email, email_from)) = match (user, email, &job) {
+            (Ok(user), Ok(email), _) => (user, email),
+            (_, _, Some(job)) => {
+                let none = (
+                    String::new(),
+                    format!("git has none, and ${} says that this is a job of CI", job.marker),
+                );
+                (none.clone(), none)
+            }
+            (Err(error), ..) | (_, Err(error), _) => return Err(error),
+        };
+        let (branch, branch_from) = head::branch(&repository, job.as_ref())?;
+        let renamed_from = head::renamed_from(&repository, &branch);
+        Ok(Self {
+            identity: GitIdentity { user, email, branch },
+            user_from,
+            email_from,
+            branch_from,
+            renamed_from,
+        })
     }
 }
 
@@ -97,101 +148,32 @@ fn unreadable(folder: &Path, error: &git2::Error) -> Error {
         .because_of(error.message())
 }
 
-fn setting(config: &Config, name: &str, example: &str) -> Result<String> {
-    match config.get_string(name) {
-        Ok(value) if !value.trim().is_empty() => Ok(value.trim().to_owned()),
+/// A value of git's configuration, and the file that it stands in.
+fn setting(
+    repository: &Repository,
+    config: &Config,
+    name: &'static str,
+    example: &str,
+) -> Result<(String, String)> {
+    let entry = config.get_entry(name).ok();
+    let found = entry.as_ref().and_then(|entry| Some((entry.value().ok()?.trim(), entry)));
+    match found {
+        Some((value, entry)) if !value.is_empty() => {
+            let file = match entry.level() {
+                ConfigLevel::Worktree => Some(repository.path().join("config.worktree")),
+                ConfigLevel::Local => Some(repository.commondir().join("config")),
+                ConfigLevel::Global => Config::find_global().ok(),
+                ConfigLevel::XDG => Config::find_xdg().ok(),
+                ConfigLevel::System => Config::find_system().ok(),
+                ConfigLevel::ProgramData | ConfigLevel::App | ConfigLevel::Highest => None,
+            };
+            let file =
+                file.map_or_else(|| "git's configuration".to_owned(), |file| file.display().to_string());
+            let by = if entry.include_depth() > 0 { ", by a file that it includes" } else { "" };
+            Ok((value.to_owned(), format!("`{name}` of {file}{by}")))
+        }
         _ => Err(Error::new(Kind::NoGitUser, format!("git has no `{name}`"))
             .because_of("the Lakebase branch is named after git's user and branch")
             .hint(format!("run `git config --global {name} '{example}'`"))),
-    }
-}
-
-/// The branch that HEAD names, whether or not it has a commit.
-fn branch(repository: &Repository) -> Result<String> {
-    let detached = || {
-        Error::new(Kind::DetachedHead, "HEAD is detached: it is on no git branch")
-            .because_of("the Lakebase branch is named after the git branch")
-            .hint("run `git switch BRANCH`, or `git switch -c NEW-BRANCH`")
-    };
-    let head = repository.find_reference("HEAD").map_err(|error| {
-        Error::new(Kind::DetachedHead, "git's HEAD can't be read").because_of(error.message())
-    })?;
-    let target = head.symbolic_target().ok().flatten().ok_or_else(detached)?;
-    target.strip_prefix("refs/heads/").map(str::to_owned).ok_or_else(detached)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn repository() -> (tempfile::TempDir, Repository) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut options = git2::RepositoryInitOptions::new();
-        let repository = Repository::init_opts(folder.path(), options.initial_head("main")).unwrap();
-        let mut config = repository.config().unwrap();
-        config.set_str("user.name", "Ada Lovelace").unwrap();
-        config.set_str("user.email", "ada@example.com").unwrap();
-        (folder, repository)
-    }
-
-    fn commit(repository: &Repository) -> git2::Oid {
-        let signature = repository.signature().unwrap();
-        let tree = repository.find_tree(repository.index().unwrap().write_tree().unwrap()).unwrap();
-        repository.commit(Some("HEAD"), &signature, &signature, "first", &tree, &[]).unwrap()
-    }
-
-    #[test]
-    fn a_branch_without_a_commit_has_its_name_already() {
-        let (folder, _repository) = repository();
-        let found = GitIdentity::discover(folder.path()).unwrap();
-        assert_eq!(
-            found,
-            GitIdentity {
-                user: "Ada Lovelace".into(),
-                email: "ada@example.com".into(),
-                branch: "main".into()
-            }
-        );
-    }
-
-    #[test]
-    fn a_folder_below_the_root_finds_the_branch_with_its_slashes() {
-        let (folder, repository) = repository();
-        commit(&repository);
-        repository.set_head("refs/heads/feature/Über/x").unwrap();
-        let below = folder.path().join("a/b");
-        std::fs::create_dir_all(&below).unwrap();
-        assert_eq!(GitIdentity::discover(&below).unwrap().branch, "feature/Über/x");
-    }
-
-    #[test]
-    fn a_detached_head_is_an_error_of_its_own() {
-        let (folder, repository) = repository();
-        let first = commit(&repository);
-        repository.set_head_detached(first).unwrap();
-        assert_eq!(GitIdentity::discover(folder.path()).unwrap_err().kind, Kind::DetachedHead);
-    }
-
-    #[test]
-    fn no_repository_and_no_user_are_told_apart() {
-        let empty = tempfile::tempdir().unwrap();
-        assert_eq!(GitIdentity::discover(empty.path()).unwrap_err().kind, Kind::NoRepository);
-        let (folder, repository) = repository();
-        repository.config().unwrap().set_str("user.name", " ").unwrap();
-        assert_eq!(GitIdentity::discover(folder.path()).unwrap_err().kind, Kind::NoGitUser);
-    }
-
-    #[test]
-    fn a_file_is_left_out_only_when_ignored_and_not_tracked() {
-        let (folder, repository) = repository();
-        let file = folder.path().join(".env.lakebase");
-        std::fs::write(&file, "").unwrap();
-        assert!(!is_left_out(&file).unwrap());
-        std::fs::write(folder.path().join(".gitignore"), ".env.lakebase\n").unwrap();
-        assert!(is_left_out(&file).unwrap());
-        let mut index = repository.index().unwrap();
-        index.add_path(Path::new(".env.lakebase")).unwrap();
-        index.write().unwrap();
-        assert!(!is_left_out(&file).unwrap());
     }
 }

@@ -173,7 +173,7 @@ impl Session {
     /// Those of the configuration, git and credentials.
     pub fn open(flags: SettingArgs, world: &World<'_>) -> Result<Self> {
         // Git first: without it the place of the project's file is a guess.
-        let identity = GitIdentity::discover(&world.cwd)?;
+        let identity = GitIdentity::discover(&world.cwd, world.env)?;
         Self::of(identity, Project::load(flags, world.env, &world.cwd)?, world)
     }
 

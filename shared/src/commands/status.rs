@@ -1,12 +1,14 @@
-//! `status`: the observation, and where each setting comes from.
+//! `status`: the observation, and where each setting comes from; or how the branch's id came about.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::session::{Session, SettingArgs, World};
+use crate::branch::{BranchId, Step};
 use crate::config::Key;
 use crate::ensure::{self, Observation};
 use crate::error::Result;
+use crate::identity::{Found, GitIdentity};
 use crate::ui;
 
 /// Arguments of `status`.
@@ -15,6 +17,9 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Show how the branch's id came about, without asking the workspace
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     settings: SettingArgs,
 }
@@ -22,8 +27,11 @@ pub struct Args {
 /// Looks and prints; changes nothing. A branch that does not exist yet is no failure.
 ///
 /// # Errors
-/// Those of the session and of [`ensure::observe`].
+/// Those of the session and of [`ensure::observe`]; of git alone where the id is to be explained.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
+    if args.explain {
+        return explain(args.json, world);
+    }
     let session = Session::open(args.settings, world)?;
     let client = session.client().await?;
     let seen = ensure::observe(&client, &session.target).await?;
@@ -35,6 +43,41 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn explain(json: bool, world: &mut World<'_>) -> Result<()> {
+    let found = Found::discover(&world.cwd, world.env)?;
+    let steps = steps(&found);
+    if json {
+        let id = BranchId::of(&found.identity).to_string();
+        world.ui.json(&json!({"branch_id": id, "steps": steps}));
+        return Ok(());
+    }
+    for Step { what, value, why } in steps {
+        let value = if value.is_empty() { "(none)" } else { &value };
+        world.ui.data(&format!("{what:<16} {}  ({})", ui::visible(value), ui::visible(&why)));
+    }
+    Ok(())
+}
+
+/// From git's configuration and HEAD to the id.
+fn steps(found: &Found) -> Vec<Step> {
+    let GitIdentity { user, email, branch } = &found.identity;
+    let step = |what, value: &str, why: &str| Step { what, value: value.to_owned(), why: why.to_owned() };
+    let mut steps = vec![
+        step("user", user, &found.user_from),
+        step("e-mail", email, &found.email_from),
+        step("git branch", branch, &found.branch_from),
+    ];
+    steps.extend(BranchId::explain(&found.identity));
+    if let Some(old) = &found.renamed_from {
+        let before = GitIdentity { branch: old.clone(), ..found.identity.clone() };
+        let why = format!(
+            "the git branch was `{old}` before it was renamed; that Lakebase branch goes when it expires"
+        );
+        steps.push(step("id before", BranchId::of(&before).id().as_str(), &why));
+    }
+    steps
 }
 
 fn document(session: &Session, seen: &Observation) -> Value {
