@@ -4,6 +4,7 @@
 mod ci;
 mod fate;
 mod head;
+mod ignored;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use git2::{Config, ConfigLevel, ErrorCode, Repository};
 use serde::{Deserialize, Serialize};
 
 pub use self::fate::Fate;
+pub use self::ignored::Ignored;
 use crate::env_vars::Env;
 use crate::error::{Error, Kind, Result};
 

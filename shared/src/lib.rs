@@ -39,6 +39,8 @@ pub mod env_file;
 
 pub mod record;
 
+pub mod freshness;
+
 pub mod slots;
 
 pub mod compose;

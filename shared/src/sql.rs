@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Row};
+use tokio_postgres::{Config, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connection::Connection;
@@ -84,6 +84,19 @@ impl Session {
     /// [`Kind::Database`] in the server's words.
     pub async fn rows(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
         self.client.query(statement, parameters).await.map_err(|error| failed("reading the branch", &error))
+    }
+
+    /// The first value that statements give, which run as one simple query.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] in the server's words.
+    pub async fn text(&self, statements: &str) -> Result<Option<String>> {
+        let said = self.client.simple_query(statements).await;
+        let said = said.map_err(|error| failed("reading the branch", &error))?;
+        Ok(said.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
     }
 
     /// Runs statements that give no rows, as one simple query: the server takes several as one transaction where they
