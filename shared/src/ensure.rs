@@ -229,6 +229,15 @@ async fn login(client: &Client, target: &Target, endpoint: &Endpoint, user: Stri
     Ok(Login { user: role.clone(), password, expires: None })
 }
 
+/// Mints another login for a live branch.
+///
+/// # Errors
+/// The API's own.
+pub async fn renew(client: &Client, target: &Target, live: &mut Live) -> Result<()> {
+    live.login = login(client, target, &live.endpoint, live.login.user.clone()).await?;
+    Ok(())
+}
+
 /// Deletes the branch for good and waits until it is gone. Gives whether there was one.
 ///
 /// # Errors

@@ -22,6 +22,16 @@ pub enum Event {
         /// Its id.
         branch: String,
     },
+    /// The branch takes its time to let somebody in: it is new, or was asleep.
+    Entering {
+        /// Its id.
+        branch: String,
+    },
+    /// The project's SQL for new copies is being run.
+    Masking {
+        /// The file.
+        file: String,
+    },
     /// The workspace allows no such long life, so the branch gets a shorter one.
     Shortened {
         /// How long it shall live now.

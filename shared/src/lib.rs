@@ -33,6 +33,10 @@ pub mod connection;
 
 pub mod sql;
 
+pub mod probe;
+
+pub mod mask;
+
 pub mod schema;
 
 pub mod env_file;
@@ -40,6 +44,8 @@ pub mod env_file;
 pub mod record;
 
 pub mod freshness;
+
+pub mod forks;
 
 pub mod slots;
 

@@ -53,6 +53,11 @@ impl Record {
         Some(Self { path: state.join("lakebase/branches.json") })
     }
 
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// What was recorded for a project, by its `uid`. What another version wrote and this one does not understand is left
     /// out.
     pub fn of_project(&self, uid: &str) -> Vec<Entry> {

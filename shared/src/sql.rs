@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -17,6 +18,10 @@ use crate::error::{Error, Kind, Result};
 
 /// A suspended endpoint wakes under a login, which may take tens of seconds.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
+/// The endpoint itself answers at once, asleep or not: where it does not, there is no way to it.
+const REACH_WITHIN: Duration = Duration::from_secs(5);
+/// SQLSTATE "cannot connect now".
+const CANNOT_CONNECT_NOW: &str = "57P03";
 
 /// A session on a branch. It ends when this is dropped.
 pub struct Session {
@@ -29,8 +34,11 @@ pub struct Session {
 #[derive(Debug)]
 pub enum Refused {
     /// The login itself: by another user, with an old token, or on a branch so young that it does not know its users
-    /// yet (`External authorization failed`).
+    /// yet.
     Login(Error),
+    /// Whoever it is, for the moment: the branch is starting, or its users can't be asked about
+    /// (`External authorization failed`).
+    NotYet(Error),
     /// Anything else.
     Other(Error),
 }
@@ -38,7 +46,7 @@ pub enum Refused {
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Login(error) | Refused::Other(error) => error,
+            Refused::Login(error) | Refused::NotYet(error) | Refused::Other(error) => error,
         }
     }
 }
@@ -58,7 +66,7 @@ impl Session {
             .dbname(&connection.database)
             .ssl_mode(SslMode::Require)
             .application_name("lakebase")
-            .connect_timeout(LOGIN_WITHIN);
+            .connect_timeout(REACH_WITHIN);
         if let Some(options) = connection.options() {
             config.options(options);
         }
@@ -110,6 +118,26 @@ impl Session {
             .await
             .map_err(|error| failed("running SQL on the branch", &error))
     }
+
+    /// Runs the text of a file; see [`Session::run`]. What PostgreSQL says in detail is left out, for it shows rows.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] in the server's words, with the line where it names a place.
+    pub async fn script(&self, name: &str, text: &str) -> Result<()> {
+        let Err(error) = self.client.batch_execute(text).await else { return Ok(()) };
+        let failure = Error::new(Kind::Database, format!("running `{name}` failed"));
+        let Some(said) = error.as_db_error() else { return Err(failure.because(&error)) };
+        let failure = failure.because_of(format!("{} ({})", said.message(), said.code().code()));
+        let failure = match said.position() {
+            Some(ErrorPosition::Original(at)) => {
+                let before = text.chars().take((*at as usize).saturating_sub(1));
+                let line = before.filter(|c| *c == '\n').count() + 1;
+                failure.because_of(format!("it is line {line} of `{name}`"))
+            }
+            _ => failure,
+        };
+        Err(said.hint().into_iter().fold(failure, |failure, hint| failure.because_of(hint)))
+    }
 }
 
 impl Drop for Session {
@@ -138,8 +166,14 @@ fn refused(connection: &Connection, error: &tokio_postgres::Error) -> Refused {
     let doing = format!("logging in to `{}` as {}", connection.database, connection.user);
     let failure = failed(&doing, error);
     match error.as_db_error() {
-        // Class 28, and what the service answers before it knows of a new branch's users.
-        Some(said) if said.code().code().starts_with("28") || said.message().contains("authorization") => {
+        Some(said)
+            if said.code().code() == CANNOT_CONNECT_NOW
+                || said.message().contains("External authorization") =>
+        {
+            Refused::NotYet(failure)
+        }
+        // Class 28, and what the service says of an identity.
+        Some(said) if said.code().code().starts_with("28") || said.message().contains("authorized") => {
             Refused::Login(failure)
         }
         Some(_) => Refused::Other(failure),

@@ -107,6 +107,8 @@ impl Ui {
             Event::Creating { branch, parent } => format!("Creating branch {branch} from {parent}"),
             Event::Deleting { branch } => format!("Deleting branch {branch}"),
             Event::Waiting { branch } => format!("Waiting for branch {branch}"),
+            Event::Entering { branch } => format!("Waiting for branch {branch} to take logins"),
+            Event::Masking { file } => format!("Running {file} on the new branch"),
             Event::Shortened { life } => {
                 format!("The workspace allows a branch no longer life: trying {}", duration(*life))
             }
