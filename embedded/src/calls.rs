@@ -109,6 +109,7 @@ mod tests {
             identity: None,
             status: None,
             start_ms: calls.now_ms(),
+            effect_ms: None,
             end_ms: None,
             faults: Vec::new(),
         };

@@ -1,4 +1,5 @@
 //! Tokens from the Databricks CLI and the Azure CLI, which are shell scripts here.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 
 mod common;
 
