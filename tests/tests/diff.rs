@@ -192,7 +192,7 @@ fn text<'a>(change: &'a Value, key: &str) -> &'a str {
 }
 
 /// Kind and name of the changes of one sort.
-fn named<'a>(changes: &'a [Value], word: &str) -> BTreeSet<String> {
+fn named(changes: &[Value], word: &str) -> BTreeSet<String> {
     let of_word = changes.iter().filter(|change| text(change, "change") == word);
     let on_its_own = of_word.filter(|change| !matches!(text(change, "relation"), "old" | "tags"));
     on_its_own.map(|change| format!("{} {}", text(change, "kind"), text(change, "name"))).collect()
