@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use e2e::{Ran, tools};
 
 use crate::plain::{Gateway, Plain};
-use crate::seat::{Seat, Server};
+use crate::ways::{Server, Ways};
 use crate::{REQUIREMENTS, script};
 
 /// Goes of a test that had two outcomes, alone and so with the machine for itself. Some of these tests measure time.
@@ -19,7 +19,7 @@ type Outcomes = BTreeMap<String, String>;
 
 /// A driver's tests beside one server.
 struct Suite<'a> {
-    seat: &'a Seat,
+    ways: &'a Ways,
     python: &'a Path,
     server: Server,
     folder: PathBuf,
@@ -27,15 +27,15 @@ struct Suite<'a> {
 
 impl<'a> Suite<'a> {
     /// `source` are the tests, `name` is this run's.
-    fn new(seat: &'a Seat, python: &'a Path, source: &Path, server: &Server, name: &str) -> Self {
-        let folder = seat.lab.path(&format!("projects/{name}"));
+    fn new(ways: &'a Ways, python: &'a Path, source: &Path, server: &Server, name: &str) -> Self {
+        let folder = ways.lab.path(&format!("projects/{name}"));
         std::fs::create_dir(&folder).unwrap();
         // Alone: beside them lies the driver's own source, which is not built.
-        Ran::of(seat.lab.command("cp", ["-R"]).arg(source.join("tests")).arg(&folder)).ok();
+        Ran::of(ways.lab.command("cp", ["-R"]).arg(source.join("tests")).arg(&folder)).ok();
         // As psycopg2's tests want to be told; and where their files may lie.
         let server = server.with("PSYCOPG2_TESTDB", server.get("PGDATABASE"));
         let server = server.with("HOME", folder.to_str().unwrap());
-        Self { seat, python, server, folder }
+        Self { ways, python, server, folder }
     }
 
     /// Runs these tests, or all.
@@ -43,7 +43,7 @@ impl<'a> Suite<'a> {
         let file = self.folder.join("outcomes.json");
         let _ = std::fs::remove_file(&file);
         let arguments = ["-B", "-W", "ignore", &script("suite.py"), file.to_str().unwrap()];
-        let mut command = self.seat.command(&self.server, self.python, &arguments);
+        let mut command = self.ways.command(&self.server, self.python, &arguments);
         let ran = Ran::of(command.args(tests).current_dir(&self.folder)).ok();
         std::fs::write(self.folder.join("log"), ran.all()).unwrap();
         serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
@@ -52,15 +52,15 @@ impl<'a> Suite<'a> {
 
 /// The tests of `package`, of which `least` pass at a plain PostgreSQL, have the same outcomes through the gateway.
 fn same_outcomes(package: &str, least: usize) {
-    let seat = Seat::shared();
-    let python = tools::python(&seat.lab, "drivers", REQUIREMENTS);
-    let source = tools::python_source(&seat.lab, &python, package);
+    let ways = Ways::shared();
+    let python = tools::python(&ways.lab, "drivers", REQUIREMENTS);
+    let source = tools::python_source(&ways.lab, &python, package);
     let name = package.split("==").next().unwrap();
     // Each has a server of its own: they make the same roles and databases.
-    let (one, other) = (Plain::start(&seat), Plain::start(&seat));
-    let gateway = Gateway::start(&seat, &other);
-    let direct = Suite::new(&seat, &python, &source, &one.server, &format!("{name}-direct"));
-    let through = Suite::new(&seat, &python, &source, &gateway.server, &format!("{name}-through"));
+    let (one, other) = (Plain::start(&ways), Plain::start(&ways));
+    let gateway = Gateway::start(&ways, &other);
+    let direct = Suite::new(&ways, &python, &source, &one.server, &format!("{name}-direct"));
+    let through = Suite::new(&ways, &python, &source, &gateway.server, &format!("{name}-through"));
     let (wanted, mut found) = std::thread::scope(|scope| {
         let wanted = scope.spawn(|| direct.run(&[]));
         let found = through.run(&[]);

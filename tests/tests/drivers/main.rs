@@ -6,13 +6,13 @@ mod drivers_own_tests;
 mod plain;
 mod programs;
 mod rust_drivers;
-mod seat;
+mod ways;
 
 use std::path::Path;
 use std::process::Command;
 
 use e2e::{Ran, tools};
-use seat::Seat;
+use ways::Ways;
 
 /// Python's drivers, pinned; `distro` is for asyncpg's own tests.
 const REQUIREMENTS: &str = "asyncpg==0.32.0\npsycopg[binary]==3.3.9\npsycopg2-binary==2.9.13\nSQLAlchemy==2.1.9\ngreenlet==3.5.6\ntyping_extensions==4.16.0\ndistro==1.9.0\n";
@@ -49,10 +49,10 @@ fn script(name: &str) -> String {
 
 #[track_caller]
 fn python(name: &str, checks: &[&str]) {
-    let seat = Seat::shared();
-    let python = tools::python(&seat.lab, "drivers", REQUIREMENTS);
+    let ways = Ways::shared();
+    let python = tools::python(&ways.lab, "drivers", REQUIREMENTS);
     // Without the compiled files, which would lie in the checkout.
-    checked(&mut seat.command(&seat.through, python, &["-B", &script(name)]), checks);
+    checked(&mut ways.command(&ways.through, python, &["-B", &script(name)]), checks);
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn sqlalchemy_has_all_it_has_at_a_database() {
 
 #[test]
 fn node_postgres_has_all_it_has_at_a_database() {
-    let seat = Seat::shared();
-    let modules = tools::node_modules(&seat.lab, "drivers-node", PACKAGES);
-    let mut command = seat.command(&seat.through, "node", &[&script("node_postgres_driver.js")]);
+    let ways = Ways::shared();
+    let modules = tools::node_modules(&ways.lab, "drivers-node", PACKAGES);
+    let mut command = ways.command(&ways.through, "node", &[&script("node_postgres_driver.js")]);
     checked(command.env("NODE_PATH", modules), &CHECKS);
 }

@@ -12,7 +12,7 @@ use e2e::{Ran, free_port, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, chown};
 
-use crate::seat::{Seat, Server};
+use crate::ways::{Server, Ways};
 
 /// The superuser, and its password, which psycopg2's tests put into a string without quotes. Both are the gateway's local ones
 /// too, so that a test sees no difference.
@@ -30,7 +30,7 @@ pub struct Plain {
 
 impl Plain {
     /// A new one.
-    pub fn start(seat: &Seat) -> Self {
+    pub fn start(ways: &Ways) -> Self {
         let folder = tempfile::Builder::new().prefix("lb-plain-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let port = free_port();
@@ -70,10 +70,10 @@ impl Plain {
         let boss = plain.server.with("PGHOST", data.to_str().unwrap()).with("PGUSER", "boss");
         let boss = boss.with("PGDATABASE", "postgres");
         wait_for("PostgreSQL", || {
-            (seat.run(&boss, "psql", &["-Xc", "SELECT 1"]).code == Some(0)).then_some(())
+            (ways.run(&boss, "psql", &["-Xc", "SELECT 1"]).code == Some(0)).then_some(())
         });
-        seat.sql(&boss, &format!("CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"));
-        seat.sql(&boss, &format!("CREATE DATABASE {USER} OWNER {USER}"));
+        ways.sql(&boss, &format!("CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"));
+        ways.sql(&boss, &format!("CREATE DATABASE {USER} OWNER {USER}"));
         plain
     }
 
@@ -95,14 +95,14 @@ impl Drop for Plain {
 pub struct Gateway<'a> {
     /// Where it is.
     pub server: Server,
-    seat: &'a Seat,
+    ways: &'a Ways,
     container: String,
     feed: Option<Child>,
 }
 
 impl<'a> Gateway<'a> {
     /// In front of this server.
-    pub fn start(seat: &'a Seat, plain: &Plain) -> Self {
+    pub fn start(ways: &'a Ways, plain: &Plain) -> Self {
         let server = plain.server.with("PGPORT", &free_port().to_string());
         let upstream = format!("localhost:{}", plain.server.get("PGPORT"));
         let variables = [
@@ -115,15 +115,15 @@ impl<'a> Gateway<'a> {
             ("LAKEBASE_DATABASE", USER),
             ("LAKEBASE_CA", &plain.certificate),
         ];
-        let mut run = seat.lab.command("docker", ["run", "--detach", "--rm", "--network", "host"]);
+        let mut run = ways.lab.command("docker", ["run", "--detach", "--rm", "--network", "host"]);
         for (name, value) in variables {
             // By name: the values travel in the environment.
             run.args(["--env", name]).env(name, value);
         }
-        let container = Ran::of(run.arg(&seat.image)).ok().stdout.trim().to_owned();
-        let mut gateway = Self { server, seat, container, feed: None };
+        let container = Ran::of(run.arg(&ways.image)).ok().stdout.trim().to_owned();
+        let mut gateway = Self { server, ways, container, feed: None };
         let exec = |words: &[&str]| {
-            seat.lab
+            ways.lab
                 .command("docker", [&["exec", "-i", &gateway.container, "/lakebase-gateway"], words].concat())
         };
         let mut feed = exec(&["feed"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -138,7 +138,7 @@ impl<'a> Gateway<'a> {
 
 impl Drop for Gateway<'_> {
     fn drop(&mut self) {
-        let _ = self.seat.lab.command("docker", ["rm", "--force", &self.container]).output();
+        let _ = self.ways.lab.command("docker", ["rm", "--force", &self.container]).output();
         // Which ends with it.
         let _ = self.feed.take().map(|mut feed| feed.wait());
     }

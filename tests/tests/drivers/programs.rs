@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::seat::{Seat, Server};
+use crate::ways::{Server, Ways};
 
 /// Rows and bytes of the large COPY.
 const ROWS: u64 = 2_300_000;
@@ -26,11 +26,11 @@ fn psql<'a>(commands: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn psql_has_all_it_has_at_a_database() {
-    let seat = Seat::shared();
+    let ways = Ways::shared();
     // Encryption as the client wants it.
     for (mode, encrypted) in [(None, true), (Some("require"), true), (Some("disable"), false)] {
-        let server = mode.map_or(seat.through.clone(), |mode| seat.through.with("PGSSLMODE", mode));
-        let said = seat.run(&server, "psql", &["-XAt", "-c", "\\conninfo", "-c", "SELECT 1"]).ok().stdout;
+        let server = mode.map_or(ways.through.clone(), |mode| ways.through.with("PGSSLMODE", mode));
+        let said = ways.run(&server, "psql", &["-XAt", "-c", "\\conninfo", "-c", "SELECT 1"]).ok().stdout;
         assert_eq!(said.contains("TLSv1."), encrypted, "{mode:?}: {said}");
         assert!(said.ends_with("\n1\n"), "{mode:?}: {said}");
     }
@@ -44,11 +44,11 @@ fn psql_has_all_it_has_at_a_database() {
         "EXECUTE one (2)",
         "SELECT count(*) FROM psql_rows",
     ];
-    assert_eq!(seat.run(&seat.through, "psql", &psql(&commands)).ok().stdout, "it's\n1\n");
+    assert_eq!(ways.run(&ways.through, "psql", &psql(&commands)).ok().stdout, "it's\n1\n");
 
     // An error with its code and place, after which the session goes on.
     let commands = ["\\set VERBOSITY verbose", "SELECT nothing", "SELECT 'on'"];
-    let failed = seat.run(&seat.through, "psql", &psql(&commands));
+    let failed = ways.run(&ways.through, "psql", &psql(&commands));
     assert_eq!(failed.stdout, "on\n");
     for words in ["ERROR:  42703: column \"nothing\" does not exist", "LINE 1: SELECT nothing"] {
         assert!(failed.stderr.contains(words), "{failed:#?}");
@@ -56,33 +56,33 @@ fn psql_has_all_it_has_at_a_database() {
 
     // What one session notifies, another hears.
     let commands = ["LISTEN psql_news", "\\! psql -XAtqc \"NOTIFY psql_news, 'hello'\"", "SELECT 1"];
-    let heard = seat.run(&seat.through, "psql", &psql(&commands)).ok().stdout;
+    let heard = ways.run(&ways.through, "psql", &psql(&commands)).ok().stdout;
     assert!(heard.contains("\"psql_news\" with payload \"hello\" received from server process"), "{heard}");
 
     // Start-up options arrive.
-    let server = seat.through.with("PGAPPNAME", "my app").with("PGOPTIONS", "-c statement_timeout=54321");
+    let server = ways.through.with("PGAPPNAME", "my app").with("PGOPTIONS", "-c statement_timeout=54321");
     let shown = "SELECT current_setting('application_name'), current_setting('statement_timeout')";
-    assert_eq!(seat.sql(&server, shown), "my app|54321ms");
+    assert_eq!(ways.sql(&server, shown), "my app|54321ms");
 
     // Many rows by a cursor, and one large value.
     let commands = ["\\set FETCH_COUNT 1000", "SELECT generate_series(1, 200000)"];
-    assert_eq!(seat.run(&seat.through, "psql", &psql(&commands)).ok().stdout.lines().count(), 200_000);
-    assert_eq!(seat.sql(&seat.through, "SELECT repeat('x', 20000000)").len(), 20_000_000);
+    assert_eq!(ways.run(&ways.through, "psql", &psql(&commands)).ok().stdout.lines().count(), 200_000);
+    assert_eq!(ways.sql(&ways.through, "SELECT repeat('x', 20000000)").len(), 20_000_000);
 }
 
 #[test]
 fn an_interrupted_psql_ends_its_query_at_the_branch() {
-    let seat = Seat::shared();
+    let ways = Ways::shared();
     let running =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql-cancel' AND state = 'active'";
     for mode in ["require", "disable"] {
         // Given a query that would take ten minutes.
-        let server = seat.through.with("PGSSLMODE", mode).with("PGAPPNAME", "psql-cancel");
-        let mut command = seat.command(&server, "psql", &["-Xc", "SELECT pg_sleep(600)"]);
+        let server = ways.through.with("PGSSLMODE", mode).with("PGAPPNAME", "psql-cancel");
+        let mut command = ways.command(&server, "psql", &["-Xc", "SELECT pg_sleep(600)"]);
         let mut slow =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
-        while seat.sql(&seat.direct, running) != "1" {
+        while ways.sql(&ways.direct, running) != "1" {
             assert!(Instant::now() < until, "the query does not run");
         }
         // When it is interrupted, then it ends, and not only here.
@@ -91,7 +91,7 @@ fn an_interrupted_psql_ends_its_query_at_the_branch() {
         slow.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         slow.wait().unwrap();
         assert!(said.contains("canceling statement due to user request"), "{said}");
-        assert_eq!(seat.sql(&seat.direct, running), "0");
+        assert_eq!(ways.sql(&ways.direct, running), "0");
     }
 }
 
@@ -130,36 +130,36 @@ fn same(one: &Path, other: &Path) -> bool {
 #[test]
 fn two_hundred_megabytes_are_copied_in_and_out_unchanged() {
     // Given a file of more than 200 MB.
-    let seat = Seat::shared();
+    let ways = Ways::shared();
     let [rows, through, direct] =
-        ["rows", "through", "direct"].map(|name| seat.lab.path(&format!("projects/copy-{name}")));
+        ["rows", "through", "direct"].map(|name| ways.lab.path(&format!("projects/copy-{name}")));
     write_rows(&rows);
     let size = fs::metadata(&rows).unwrap().len();
     assert!(size >= BYTES, "{size}");
     let sum = "SELECT count(*), sum(hashtextextended(copied::text, 0)) FROM copied";
     let out = |server: &Server, path: &Path| {
         let copy = format!("\\copy (SELECT * FROM copied ORDER BY id) TO '{}'", path.display());
-        seat.sql(server, &copy);
+        ways.sql(server, &copy);
     };
 
     // When it is copied in through the gateway, then the branch itself has the same rows.
-    seat.sql(&seat.through, "CREATE UNLOGGED TABLE copied (id bigint, text text, note text)");
+    ways.sql(&ways.through, "CREATE UNLOGGED TABLE copied (id bigint, text text, note text)");
     let began = Instant::now();
-    seat.sql(&seat.through, &format!("\\copy copied FROM '{}'", rows.display()));
+    ways.sql(&ways.through, &format!("\\copy copied FROM '{}'", rows.display()));
     let there = began.elapsed();
-    assert_eq!(seat.sql(&seat.through, sum), seat.sql(&seat.direct, sum));
-    out(&seat.direct, &direct);
+    assert_eq!(ways.sql(&ways.through, sum), ways.sql(&ways.direct, sum));
+    out(&ways.direct, &direct);
     assert!(same(&rows, &direct), "what the branch has is not what was copied in");
 
     // And copied out through the gateway it is the same again, with and without encryption.
     for mode in ["require", "disable"] {
         let began = Instant::now();
-        out(&seat.through.with("PGSSLMODE", mode), &through);
+        out(&ways.through.with("PGSSLMODE", mode), &through);
         let back = began.elapsed();
         assert!(same(&rows, &through), "what came out is not what is there ({mode})");
         println!("COPY of {} MB: in {there:.1?}, out {back:.1?} ({mode})", size >> 20);
     }
-    seat.sql(&seat.direct, "DROP TABLE copied");
+    ways.sql(&ways.direct, "DROP TABLE copied");
     for path in [rows, through, direct] {
         fs::remove_file(path).unwrap();
     }
@@ -190,34 +190,34 @@ const SCHEMA: &str = "
 
 #[test]
 fn a_dump_through_the_gateway_is_the_direct_one_and_can_be_restored_through_it() {
-    let seat = Seat::shared();
-    let through = |database: &str| seat.through.with("PGDATABASE", database);
-    let direct = |database: &str| seat.direct.with("PGDATABASE", database);
+    let ways = Ways::shared();
+    let through = |database: &str| ways.through.with("PGDATABASE", database);
+    let direct = |database: &str| ways.direct.with("PGDATABASE", database);
     // As text, without the key that newer versions draw anew for each dump.
     let text = |server: &Server| {
-        let dump = seat.run(server, "pg_dump", &[]).ok().stdout;
+        let dump = ways.run(server, "pg_dump", &[]).ok().stdout;
         let lines = dump.lines().filter(|line| !line.contains("restrict "));
         lines.fold(String::new(), |text, line| text + line + "\n")
     };
-    let folder = seat.lab.path("projects/dumps");
+    let folder = ways.lab.path("projects/dumps");
     fs::create_dir(&folder).unwrap();
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
 
     // Given a database of the branch, known to the gateway by its own name.
-    seat.sql(&seat.through, "CREATE DATABASE dumped");
-    seat.sql(&through("dumped"), SCHEMA);
+    ways.sql(&ways.through, "CREATE DATABASE dumped");
+    ways.sql(&through("dumped"), SCHEMA);
     let wanted = text(&direct("dumped"));
     assert!(wanted.len() > 5_000_000, "{}", wanted.len());
 
     // When it is dumped through the gateway, in every format, and restored through it.
     assert!(text(&through("dumped")) == wanted, "the dumps differ");
     let (custom, directory) = (file("custom"), file("directory"));
-    seat.run(&through("dumped"), "pg_dump", &["-Fc", "-f", &custom]).ok();
-    seat.run(&through("dumped"), "pg_dump", &["-Fd", "-j", "2", "-f", &directory]).ok();
+    ways.run(&through("dumped"), "pg_dump", &["-Fc", "-f", &custom]).ok();
+    ways.run(&through("dumped"), "pg_dump", &["-Fd", "-j", "2", "-f", &directory]).ok();
     for (database, dump) in [("restored_custom", custom), ("restored_directory", directory)] {
-        seat.sql(&seat.through, &format!("CREATE DATABASE {database}"));
+        ways.sql(&ways.through, &format!("CREATE DATABASE {database}"));
         let restore = ["--exit-on-error", "-j", "2", "-d", database, &dump];
-        seat.run(&through(database), "pg_restore", &restore).ok();
+        ways.run(&through(database), "pg_restore", &restore).ok();
         // Then there is the same, as the branch itself tells it.
         assert!(text(&direct(database)) == wanted, "{database} differs");
     }
@@ -225,15 +225,15 @@ fn a_dump_through_the_gateway_is_the_direct_one_and_can_be_restored_through_it()
 
 #[test]
 fn pgbench_keeps_its_books_in_every_query_mode() {
-    let seat = Seat::shared();
-    seat.sql(&seat.through, "CREATE DATABASE bench");
-    let server = seat.through.with("PGDATABASE", "bench");
-    seat.run(&server, "pgbench", &["--initialize", "--quiet", "--scale", "4"]).ok();
+    let ways = Ways::shared();
+    ways.sql(&ways.through, "CREATE DATABASE bench");
+    let server = ways.through.with("PGDATABASE", "bench");
+    ways.run(&server, "pgbench", &["--initialize", "--quiet", "--scale", "4"]).ok();
     let (clients, each) = (CLIENTS.to_string(), TRANSACTIONS.to_string());
     let all = CLIENTS * TRANSACTIONS;
     for mode in ["simple", "extended", "prepared"] {
         let run = ["-M", mode, "-c", &clients, "-j", "2", "-t", &each, "--no-vacuum"];
-        let said = seat.run(&server, "pgbench", &run).ok().stdout;
+        let said = ways.run(&server, "pgbench", &run).ok().stdout;
         assert!(
             said.contains(&format!("number of transactions actually processed: {all}/{all}\n")),
             "{said}"
@@ -248,5 +248,5 @@ fn pgbench_keeps_its_books_in_every_query_mode() {
         (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history),
         (SELECT sum(bbalance) FROM pgbench_branches) = (SELECT sum(delta) FROM pgbench_history),
         (SELECT count(*) FROM pgbench_history)";
-    assert_eq!(seat.sql(&seat.direct.with("PGDATABASE", "bench"), books), format!("t|t|t|{}", 3 * all));
+    assert_eq!(ways.sql(&ways.direct.with("PGDATABASE", "bench"), books), format!("t|t|t|{}", 3 * all));
 }

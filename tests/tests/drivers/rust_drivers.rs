@@ -17,7 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::seat::{Seat, Server};
+use crate::ways::{Server, Ways};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,8 +95,8 @@ async fn connect(config: &Config) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokio_postgres_has_all_it_has_at_a_database() {
-    let seat = tokio::task::spawn_blocking(Seat::shared).await.unwrap();
-    let config = config(&seat.through);
+    let ways = tokio::task::spawn_blocking(Ways::shared).await.unwrap();
+    let config = config(&ways.through);
     encryption_and_large_values(&config).await;
     statements(&config).await;
     cancel(&config).await;
@@ -116,7 +116,7 @@ async fn tokio_postgres_has_all_it_has_at_a_database() {
     let name: String = other.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
     assert_eq!(name, "template1");
     // The last holder of the seat ends it, which takes a while.
-    tokio::task::spawn_blocking(move || drop(seat)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(ways)).await.unwrap();
 }
 
 async fn encryption_and_large_values(config: &Config) {
@@ -243,8 +243,8 @@ fn options(server: &Server) -> PgConnectOptions {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlx_has_all_it_has_at_a_database() {
-    let seat = tokio::task::spawn_blocking(Seat::shared).await.unwrap();
-    let options = options(&seat.through);
+    let ways = tokio::task::spawn_blocking(Ways::shared).await.unwrap();
+    let options = options(&ways.through);
     let large = large();
     for mode in [PgSslMode::Prefer, PgSslMode::Require, PgSslMode::Disable] {
         let mut session = PgConnection::connect_with(&options.clone().ssl_mode(mode)).await.unwrap();
@@ -276,7 +276,7 @@ async fn sqlx_has_all_it_has_at_a_database() {
     let row = session.fetch_one(shown).await.unwrap();
     assert_eq!((row.get(0), row.get(1), row.get(2)), ("my app", "54321ms", "7MB"));
     session.close().await.unwrap();
-    tokio::task::spawn_blocking(move || drop(seat)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(ways)).await.unwrap();
 }
 
 async fn transactions_and_errors(pool: &PgPool) {

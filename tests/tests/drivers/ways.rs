@@ -46,8 +46,8 @@ impl Server {
     }
 }
 
-/// The seat and what is behind it.
-pub struct Seat {
+/// The two ways to one branch, and what they need.
+pub struct Ways {
     /// The machine.
     pub lab: Arc<Lab>,
     /// Through the gateway, with the local credentials.
@@ -61,16 +61,16 @@ pub struct Seat {
 }
 
 /// The one that is up.
-static SHARED: Mutex<Weak<Seat>> = Mutex::new(Weak::new());
+static SHARED: Mutex<Weak<Ways>> = Mutex::new(Weak::new());
 
-impl Seat {
+impl Ways {
     /// The one that another test holds, or a new one. It ends with the last test that holds it.
     pub fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let seat = Arc::new(Self::start());
-            *shared = Arc::downgrade(&seat);
-            seat
+            let ways = Arc::new(Self::start());
+            *shared = Arc::downgrade(&ways);
+            ways
         })
     }
 
@@ -128,7 +128,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Ways {
     fn drop(&mut self) {
         drop(self.end.take());
         let _ = self.keeper.take().map(JoinHandle::join);
