@@ -19,7 +19,7 @@ use crate::installation::Installation;
 use crate::log::Log;
 use crate::postgres::{Account, Control, Postgres, Stop};
 use crate::state::{Branch, Phase, Project, State};
-use crate::tokens::Tokens;
+use crate::tokens::{Purpose, Tokens, WORKSPACE};
 
 /// Handle on the inside; clones are the same server.
 pub type App = Arc<Inner>;
@@ -118,18 +118,25 @@ impl Inner {
         })
     }
 
-    /// Whose bearer token this is.
+    /// Whose bearer token this is: a person's own, or an access token that was had for a secret.
     pub fn caller(&self, token: &str) -> Option<Arc<Identity>> {
         if self.tokens.is_bearer(token) {
             return Some(Arc::clone(&self.developer));
         }
-        self.identities.find(|identity| identity.kind == Kind::User && identity.has_secret(token))
+        let user = self.identities.find(|identity| identity.kind == Kind::User && identity.has_secret(token));
+        user.or_else(|| {
+            let verified = self.tokens.verify(Purpose::Workspace, token, WORKSPACE, self.clock.now());
+            let user_name = verified.ok()?;
+            self.identities.find(|identity| identity.user_name == user_name)
+        })
     }
 
-    /// Whether there is an identity of this name.
-    pub fn is_identity(&self, user_name: &str) -> bool {
-        user_name == self.developer.user_name
-            || self.identities.find(|identity| identity.user_name == user_name).is_some()
+    /// The identity of this name.
+    pub fn identity(&self, user_name: &str) -> Option<Arc<Identity>> {
+        if user_name == self.developer.user_name {
+            return Some(Arc::clone(&self.developer));
+        }
+        self.identities.find(|identity| identity.user_name == user_name)
     }
 
     /// The state as it is now; it does not change under the reader.

@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Awake, is_leaving};
 use crate::catalog;
-use crate::handlers::grants;
+use crate::handlers::grants::{self, Grant};
 use crate::postgres::ADMIN;
 use crate::state::Phase;
-use crate::tokens::matches_scram_verifier;
+use crate::tokens::{Purpose, matches_scram_verifier};
 
 /// How often the machine's network interfaces are looked at.
 const INTERFACES_EVERY: Duration = Duration::from_secs(1);
@@ -169,12 +169,10 @@ struct Behind {
     id: String,
     /// When the endpoint was made.
     made: Timestamp,
-    /// Whether the branch has a role that the one who logs in is the identity of.
-    tied: bool,
 }
 
 impl Door {
-    fn behind(&self, user: &str) -> Option<Behind> {
+    fn behind(&self) -> Option<Behind> {
         let state = self.app.state();
         state.branches().find_map(|(project, branch)| {
             let endpoint = branch.endpoints.iter().find(|endpoint| endpoint.uid == self.endpoint)?;
@@ -186,7 +184,6 @@ impl Door {
                 native_login: project.native_login,
                 id: branch.id.clone(),
                 made: endpoint.created,
-                tied: grants::is_tied(branch, user),
             })
         })
     }
@@ -221,23 +218,26 @@ impl Authenticator for Visit {
 
     fn cancel_target(&self) -> Option<Upstream> {
         let app = &self.door.app;
-        let behind = self.door.behind("").filter(|behind| app.is_running(&behind.branch))?;
+        let behind = self.door.behind().filter(|behind| app.is_running(&behind.branch))?;
         Some(Upstream::Unix(app.home.socket_file(&behind.branch)))
     }
 }
 
 impl Door {
     async fn admit(&self, login: &Login) -> Result<(Admission, Awake), Refusal> {
-        let behind = self
-            .behind(&login.user)
-            .ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
+        let behind = self.behind().ok_or_else(|| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is gone"))?;
         if behind.disabled {
             return Err(Refusal::new(CANNOT_CONNECT_NOW, "the endpoint is disabled"));
         }
         if !behind.ready {
             return Err(Refusal::new(CANNOT_CONNECT_NOW, "the branch is still being made"));
         }
-        let verified = self.app.tokens.verify(login.password.reveal(), &self.endpoint, self.app.clock.now());
+        let verified = self.app.tokens.verify(
+            Purpose::Database,
+            login.password.reveal(),
+            &self.endpoint,
+            self.app.clock.now(),
+        );
         match verified {
             Ok(identity) if identity == login.user => self.check_identity(&behind, login).await?,
             Ok(_) => return Err(self.refused("the token is another identity's")),
@@ -269,22 +269,18 @@ impl Door {
     /// Lets an identity in that is still one, as a role that is its own, unless a fault refuses it. A role of its name that SQL made is not; where there is
     /// none at all, PostgreSQL says so.
     async fn check_identity(&self, behind: &Behind, login: &Login) -> Result<(), Refusal> {
-        if !self.app.is_identity(&login.user) {
+        let Some(identity) = self.app.identity(&login.user) else {
             return Err(self.refused("the identity was removed"));
-        }
+        };
         if self.app.faults.refuses_login(&behind.id, &self.endpoint, behind.made) {
             self.app.log.line(&format!("endpoint {}: login refused by a fault", self.endpoint));
             return Err(Refusal::new(INVALID_AUTHORIZATION, NOT_YET));
         }
-        if behind.tied {
-            return Ok(());
-        }
-        let control = self.app.control(&behind.branch, "postgres").await;
-        let control =
-            control.map_err(|_| Refusal::new(CANNOT_CONNECT_NOW, "the endpoint can't be started"))?;
-        match catalog::is_role(&control.client, &login.user).await {
-            Ok(false) => Ok(()),
-            _ => Err(self.refused("the role of this name is not tied to the identity")),
+        // Its credential may be older than the branch's data.
+        match grants::ensure(&self.app, &behind.branch, &identity).await {
+            Ok(Grant::Tied | Grant::None) => Ok(()),
+            Ok(Grant::Foreign) => Err(self.refused("the role of this name is not tied to the identity")),
+            Err(_) => Err(Refusal::new(CANNOT_CONNECT_NOW, "the endpoint can't be started")),
         }
     }
 

@@ -5,7 +5,8 @@ use axum::{Router, middleware};
 
 use crate::app::App;
 use crate::handlers::{
-    branches, controls, credentials, databases, endpoints, faults, identity, operations, projects, roles,
+    branches, controls, credentials, databases, endpoints, faults, identity, oauth, operations, projects,
+    roles,
 };
 use crate::http;
 
@@ -46,8 +47,9 @@ pub fn router(app: App) -> Router {
     let open = Router::new()
         .route("/.well-known/databricks-config", get(identity::config))
         .route("/oidc/.well-known/oauth-authorization-server", get(identity::oauth_server))
-        .route("/oidc/v1/authorize", get(identity::no_oauth))
-        .route("/oidc/v1/token", post(identity::no_oauth));
+        .route("/oidc/v1/authorize", get(identity::no_browser))
+        .route("/oidc/v1/token", post(oauth::token))
+        .route("/embedded/github-oidc", get(oauth::github));
     let own = Router::new()
         .route("/clock", get(controls::clock).patch(controls::set_clock))
         .route("/suspend", post(controls::suspend))

@@ -1,4 +1,5 @@
-//! The API's bearer token, and database credentials: tokens signed with a key of this home.
+//! The API's bearer token, and what is signed with a key of this home: database credentials, access tokens, and those of a GitHub
+//! that is not there.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,30 @@ use crate::random;
 
 /// Shortest and longest life of a database credential, in seconds.
 pub const CREDENTIAL_SECONDS: std::ops::RangeInclusive<i64> = 300..=3600;
-/// The `iss` of our credentials.
-const ISSUER: &str = "lakebase-embedded";
+/// The `aud` of access tokens.
+pub const WORKSPACE: &str = "workspace";
+
+/// What a signed token is good for, and for nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The password at the endpoint that is its `aud`.
+    Database,
+    /// A bearer token of the API.
+    Workspace,
+    /// GitHub's word for the job that is its `sub`.
+    GitHub,
+}
+
+impl Purpose {
+    /// The `iss` that says so.
+    fn issuer(self) -> &'static str {
+        match self {
+            Self::Database => "lakebase-embedded",
+            Self::Workspace => "lakebase-embedded/oidc",
+            Self::GitHub => "lakebase-embedded/github",
+        }
+    }
+}
 
 /// Both keys of a home.
 pub struct Tokens {
@@ -24,18 +47,21 @@ pub struct Tokens {
     key: hmac::Key,
 }
 
-/// Why a database password is no valid credential. The client gets one answer for all of them; the log says which.
+/// Why a token is not valid. The client gets one answer for all of them; the log says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// Not three parts, or parts that are not what they should be.
-    #[error("not a database credential")]
+    #[error("not a token of this kind")]
     Malformed,
     /// Signed with another key.
     #[error("signed by somebody else")]
     Signature,
-    /// Made for another endpoint.
+    /// Made for another endpoint, or another audience.
     #[error("made for another endpoint")]
     Endpoint,
+    /// A token of another kind.
+    #[error("made for something else")]
+    Purpose,
     /// Its time is over.
     #[error("expired")]
     Expired,
@@ -45,7 +71,6 @@ pub enum Rejected {
 struct Claims {
     iss: String,
     sub: String,
-    /// Uid of the endpoint.
     aud: String,
     iat: i64,
     exp: i64,
@@ -65,12 +90,19 @@ impl Tokens {
         same(self.bearer.as_bytes(), offered.as_bytes())
     }
 
-    /// Signs a credential of `identity` for the endpoint with uid `endpoint`, valid until `expires`.
-    pub fn sign(&self, identity: &str, endpoint: &str, now: Timestamp, expires: Timestamp) -> Result<String> {
+    /// Signs a token of `subject` for `audience` (a credential's is the uid of its endpoint), valid until `expires`.
+    pub fn sign(
+        &self,
+        purpose: Purpose,
+        subject: &str,
+        audience: &str,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<String> {
         let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: identity.to_owned(),
-            aud: endpoint.to_owned(),
+            iss: purpose.issuer().to_owned(),
+            sub: subject.to_owned(),
+            aud: audience.to_owned(),
             iat: now.as_second(),
             exp: expires.as_second(),
             jti: random::uuid()?,
@@ -83,8 +115,14 @@ impl Tokens {
         Ok(format!("{signed}.{signature}"))
     }
 
-    /// Checks signature, endpoint and expiry of a credential; gives the identity it was made for.
-    pub fn verify(&self, token: &str, endpoint: &str, now: Timestamp) -> Result<String, Rejected> {
+    /// Checks signature, purpose, audience and expiry of a token; gives its subject.
+    pub fn verify(
+        &self,
+        purpose: Purpose,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<String, Rejected> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
         let (_, claims) = signed.split_once('.').ok_or(Rejected::Malformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejected::Malformed)?;
@@ -92,7 +130,10 @@ impl Tokens {
         // What follows was written by this server: the header needs no look, there is one algorithm.
         let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejected::Malformed)?;
         let claims: Claims = serde_json::from_slice(&claims).map_err(|_| Rejected::Malformed)?;
-        if claims.aud != endpoint {
+        if claims.iss != purpose.issuer() {
+            return Err(Rejected::Purpose);
+        }
+        if claims.aud != audience {
             return Err(Rejected::Endpoint);
         }
         if claims.exp <= now.as_second() {
@@ -166,22 +207,31 @@ mod tests {
     fn a_credential_is_for_one_endpoint_one_identity_and_a_time() {
         // given a credential for ep-1
         let (tokens, now) = (tokens(), Timestamp::now());
-        let token = tokens.sign("ada@example.org", "ep-1", now, plus_seconds(now, 300)).unwrap();
+        let token =
+            tokens.sign(Purpose::Database, "ada@example.org", "ep-1", now, plus_seconds(now, 300)).unwrap();
         // then it is good there and then only
-        assert_eq!(tokens.verify(&token, "ep-1", now).unwrap(), "ada@example.org");
-        assert_eq!(tokens.verify(&token, "ep-2", now), Err(Rejected::Endpoint));
-        assert_eq!(tokens.verify(&token, "ep-1", plus_seconds(now, 300)), Err(Rejected::Expired));
+        assert_eq!(tokens.verify(Purpose::Database, &token, "ep-1", now).unwrap(), "ada@example.org");
+        assert_eq!(tokens.verify(Purpose::Database, &token, "ep-2", now), Err(Rejected::Endpoint));
+        assert_eq!(
+            tokens.verify(Purpose::Database, &token, "ep-1", plus_seconds(now, 300)),
+            Err(Rejected::Expired)
+        );
+        // nor is it a token of another kind
+        for purpose in [Purpose::Workspace, Purpose::GitHub] {
+            assert_eq!(tokens.verify(purpose, &token, "ep-1", now), Err(Rejected::Purpose));
+        }
     }
 
     #[test]
     fn a_changed_or_foreign_credential_is_rejected() {
         let (mine, other, now) = (tokens(), tokens(), Timestamp::now());
-        let token = mine.sign("ada@example.org", "ep-1", now, plus_seconds(now, 300)).unwrap();
-        assert_eq!(other.verify(&token, "ep-1", now), Err(Rejected::Signature));
+        let token =
+            mine.sign(Purpose::Database, "ada@example.org", "ep-1", now, plus_seconds(now, 300)).unwrap();
+        assert_eq!(other.verify(Purpose::Database, &token, "ep-1", now), Err(Rejected::Signature));
         let forged = token.replacen('.', ".A", 1);
-        assert_eq!(mine.verify(&forged, "ep-1", now), Err(Rejected::Signature));
+        assert_eq!(mine.verify(Purpose::Database, &forged, "ep-1", now), Err(Rejected::Signature));
         for nonsense in ["", ".", "..", "a.b.c", "secret"] {
-            assert!(mine.verify(nonsense, "ep-1", now).is_err(), "{nonsense}");
+            assert!(mine.verify(Purpose::Database, nonsense, "ep-1", now).is_err(), "{nonsense}");
         }
     }
 

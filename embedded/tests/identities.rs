@@ -212,6 +212,22 @@ fn a_login_is_the_tokens_own_identity_and_its_role_is_the_apis() {
 }
 
 #[test]
+fn a_credential_that_is_older_than_the_branchs_data_opens_it() {
+    let server = Server::with_project();
+    let ada = server.add_user(&[ADA])["DATABRICKS_TOKEN"].clone();
+    // given a credential of a branch that is still being made
+    assert!(server.run(&["fault", "add", "stay-in-init"]).status.success());
+    let path = "/projects/shop/branches?branch_id=dev";
+    let (_, creation) = server.call("POST", path, &json!({"spec": {"ttl": common::TTL}}));
+    let psql = server.psql_as(ADA, &ada, "dev");
+    // when it is ready
+    assert!(server.run(&["fault", "clear"]).status.success());
+    server.wait_for(creation["name"].as_str().unwrap());
+    // then its identity has a role there
+    assert_eq!(psql.query("SELECT current_user"), ADA);
+}
+
+#[test]
 fn a_crowd_that_asks_at_once_gets_one_role() {
     let server = Server::with_project();
     server.branch("dev");

@@ -25,3 +25,28 @@ fn the_official_client_creates_a_branch_and_psycopg_reads_a_row_from_it() {
     let ran = Ran::of(&mut command).ok();
     assert!(ran.stdout.ends_with("every call answered\n"), "{}", ran.stdout);
 }
+
+#[test]
+fn the_official_client_signs_in_as_a_machine_by_a_secret_and_as_a_job_of_github() {
+    // given an embedded Lakebase with a project, and two machines that it knows
+    let lab = Lab::with_embedded();
+    lab.api("POST", "projects?project_id=shop", &serde_json::json!({"spec": {}}));
+    let python = tools::python(&lab, "official-client", REQUIREMENTS);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official_client/machines.py");
+    for (auth_type, flags) in [
+        ("oauth-m2m", &["--service-principal"][..]),
+        ("github-oidc", &["--github", "repo:acme/shop:ref:refs/heads/main"]),
+    ] {
+        let add = [&["embedded", "user", "add", auth_type], flags].concat();
+        let printed = lab.run("cargo-lakebase", add).ok().stdout;
+        let mut command = lab.command(python.to_str().expect("a path"), [&script]);
+        command.arg(auth_type);
+        for line in printed.lines() {
+            let (name, value) = line.trim_start_matches("export ").split_once('=').expect("a variable");
+            command.env(name, value.trim_matches('\''));
+        }
+        // when the client finds nothing but what was printed for one of them, then it signs in as that one
+        let ran = Ran::of(&mut command).ok();
+        assert_eq!(ran.stdout, format!("{auth_type} signed in\n"));
+    }
+}

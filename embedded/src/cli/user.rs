@@ -38,6 +38,10 @@ pub struct AddArgs {
     /// A machine, with an application id and a client secret instead of a token
     #[arg(long)]
     service_principal: bool,
+    /// A machine that jobs of GitHub Actions sign in as: those whose tokens have this `sub`. Prints what such a job finds in its
+    /// environment; this server stands for GitHub, too
+    #[arg(long, value_name = "SUBJECT")]
+    github: Option<String>,
     /// Give it no role when it first asks for a credential of a branch, as if nobody had granted it one yet
     #[arg(long)]
     no_role: bool,
@@ -61,8 +65,17 @@ pub(super) fn run(
 }
 
 fn add(home: &Home, args: &AddArgs, out: &mut dyn Write) -> Result<()> {
-    let kind = if args.service_principal { Kind::ServicePrincipal } else { Kind::User };
+    let kind =
+        if args.service_principal || args.github.is_some() { Kind::ServicePrincipal } else { Kind::User };
     check(&args.name, kind)?;
+    let bad = |subject: &&String| subject.is_empty() || subject.chars().any(char::is_control);
+    if args.github.as_ref().filter(bad).is_some() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "the subject of GitHub's tokens can't be empty or hold control characters",
+        )
+        .hint("a job on a branch has `repo:OWNER/NAME:ref:refs/heads/BRANCH`"));
+    }
     let (user_name, secret) = match kind {
         Kind::User => (args.name.clone(), format!("dapi{}", random::hex::<16>()?)),
         Kind::ServicePrincipal => (random::uuid()?, format!("dose{}", random::hex::<16>()?)),
@@ -70,6 +83,7 @@ fn add(home: &Home, args: &AddArgs, out: &mut dyn Write) -> Result<()> {
     home.create()?;
     let mut identity = Identity::new(&user_name, &args.name, kind, &secret);
     identity.gets_roles = !args.no_role;
+    identity.github_subject.clone_from(&args.github);
     identities::change(home, |all| {
         let taken = Identity::developer();
         if all.iter().chain([&taken]).any(|other| is_called(other, &args.name)) {
@@ -83,12 +97,20 @@ fn add(home: &Home, args: &AddArgs, out: &mut dyn Write) -> Result<()> {
         all.push(identity.clone());
         Ok(())
     })?;
-    let mut variables = vec![("DATABRICKS_HOST", host(home)?)];
-    match kind {
-        Kind::User => variables.push(("DATABRICKS_TOKEN", secret)),
-        Kind::ServicePrincipal => {
+    let host = host(home)?;
+    let mut variables = vec![("DATABRICKS_HOST", host.clone())];
+    match (kind, &args.github) {
+        (Kind::User, _) => variables.push(("DATABRICKS_TOKEN", secret)),
+        (Kind::ServicePrincipal, None) => {
             variables.push(("DATABRICKS_CLIENT_ID", user_name));
             variables.push(("DATABRICKS_CLIENT_SECRET", secret));
+        }
+        (Kind::ServicePrincipal, Some(_)) => {
+            variables.push(("DATABRICKS_CLIENT_ID", user_name));
+            // GitHub's own has a query, too: clients append to it.
+            let url = format!("{host}/embedded/github-oidc?api-version=2.0");
+            variables.push(("ACTIONS_ID_TOKEN_REQUEST_URL", url));
+            variables.push(("ACTIONS_ID_TOKEN_REQUEST_TOKEN", secret));
         }
     }
     if args.json {
@@ -145,6 +167,7 @@ fn view(identity: &Identity) -> Value {
         "display_name": identity.display_name,
         "identity_type": identity.identity_type(),
         "gets_roles": identity.gets_roles,
+        "github_subject": identity.github_subject,
     })
 }
 

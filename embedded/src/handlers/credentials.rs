@@ -12,7 +12,7 @@ use super::{body, duration, grants, later, named_endpoint, time};
 use crate::api_error::{ApiError, ApiResult};
 use crate::app::App;
 use crate::http::Caller;
-use crate::tokens::CREDENTIAL_SECONDS;
+use crate::tokens::{CREDENTIAL_SECONDS, Purpose};
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -53,7 +53,7 @@ pub(crate) async fn create(State(app): State<App>, caller: Caller, bytes: Bytes)
     let expires = expires
         .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
         .map_err(|_| ApiError::invalid("a duration is too long"))?;
-    grants::ensure(&app, branch, &caller).await?;
-    let token = app.tokens.sign(&caller.user_name, &endpoint.uid, now, expires)?;
+    grants::ensure(&app, &branch.uid, &caller).await?;
+    let token = app.tokens.sign(Purpose::Database, &caller.user_name, &endpoint.uid, now, expires)?;
     Ok(Json(json!({"token": token, "expire_time": expires.to_string()})).into_response())
 }

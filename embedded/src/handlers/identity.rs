@@ -30,32 +30,45 @@ pub(crate) async fn me(caller: Caller) -> ApiResult {
     Ok(([("X-Databricks-Org-Id", WORKSPACE)], Json(body)).into_response())
 }
 
+/// Where tokens are had, which is also whom GitHub's are made for.
+pub(crate) fn token_endpoint(app: &App) -> String {
+    format!("{}/v1/token", issuer(app))
+}
+
+fn issuer(app: &App) -> String {
+    format!("http://127.0.0.1:{}/oidc", app.port)
+}
+
 /// `GET /.well-known/databricks-config`: where the tokens of a workspace come from.
 pub(crate) async fn config(State(app): State<App>) -> ApiResult {
-    let body =
-        json!({"oidc_endpoint": format!("http://127.0.0.1:{}/oidc", app.port), "workspace_id": WORKSPACE});
+    let body = json!({
+        "oidc_endpoint": issuer(&app),
+        "workspace_id": WORKSPACE,
+        "token_federation_default_oidc_audiences": [token_endpoint(&app)],
+    });
     Ok(Json(body).into_response())
 }
 
 /// `GET /oidc/.well-known/oauth-authorization-server`.
 pub(crate) async fn oauth_server(State(app): State<App>) -> ApiResult {
-    let issuer = format!("http://127.0.0.1:{}/oidc", app.port);
+    let issuer = issuer(&app);
     let body = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/v1/authorize"),
-        "token_endpoint": format!("{issuer}/v1/token"),
+        "token_endpoint": token_endpoint(&app),
         "response_types_supported": [],
-        "grant_types_supported": [],
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "scopes_supported": ["all-apis"],
     });
     Ok(Json(body).into_response())
 }
 
-/// `POST /oidc/v1/token` and what leads there: the one token of the embedded Lakebase is not asked for.
-pub(crate) async fn no_oauth() -> Response {
+/// `GET /oidc/v1/authorize`: people sign in with their own token.
+pub(crate) async fn no_browser() -> Response {
     let body = json!({
         "error": "unauthorized_client",
-        "error_description": "the embedded Lakebase takes its own bearer token only: see `embedded env`",
+        "error_description": "nobody signs in to the embedded Lakebase with a browser: see `embedded env`",
     });
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }

@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod faults;
 pub mod grants;
 pub mod identity;
+pub mod oauth;
 pub mod operations;
 pub mod projects;
 pub mod roles;

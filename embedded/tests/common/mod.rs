@@ -130,13 +130,18 @@ impl Server {
 
     /// Sends any request; gives what came back, whatever that is.
     pub fn exchange(&self, method: &str, path: &str, token: Option<&str>, body: &Value) -> String {
-        let address = self.host.strip_prefix("http://").unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let authorization =
-            token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let authorization = token.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
+        self.send(method, path, authorization.as_slice(), &body)
+    }
+
+    /// Sends any request with any headers; gives what came back, whatever that is.
+    pub fn send(&self, method: &str, path: &str, headers: &[(String, String)], body: &str) -> String {
+        let address = self.host.strip_prefix("http://").unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let mut stream = TcpStream::connect(address).unwrap();
         let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}Content-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = Vec::new();
         // One that is cut off may end in an error; what came before is there all the same.
         let _ = stream.read_to_end(&mut answer);
