@@ -1,4 +1,5 @@
 //! Tokens for a service principal, from a workspace and a GitHub that listen in this process.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 
 mod common;
 

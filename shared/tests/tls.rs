@@ -1,4 +1,5 @@
 //! A workspace whose certificate nobody trusts gets no secret.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 
 mod common;
 

@@ -26,8 +26,32 @@ pub use secrets::{Secrets, Watch};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// Variables that decide where programs look; a lab sets its own.
-const FOREIGN: [&str; 5] = ["DATABRICKS_", "LAKEBASE_", "COMPOSE_", "PG", "XDG_"];
+/// Variables that decide where programs look, or which branch a job works on; a lab sets its own.
+const FOREIGN: [&str; 23] = [
+    "DATABRICKS_",
+    "LAKEBASE_",
+    "COMPOSE_",
+    "PG",
+    "XDG_",
+    "ARM_",
+    "AZURE_",
+    "GOOGLE_",
+    "ACTIONS_",
+    "CI",
+    "GITHUB_",
+    "GITLAB_",
+    "BITBUCKET_",
+    "BUILDKITE",
+    "TRAVIS",
+    "TF_BUILD",
+    "BUILD_",
+    "SYSTEM_",
+    "JENKINS_",
+    "CHANGE_",
+    "GIT_BRANCH",
+    "GIT_AUTHOR_",
+    "GIT_COMMITTER_",
+];
 
 /// The folder of the gateway's image, which tests/run.sh prepares.
 const GATEWAY: &str = "LAKEBASE_GATEWAY_DIR";

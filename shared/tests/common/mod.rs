@@ -1,5 +1,4 @@
 //! A workspace in the test's own process: a small HTTP server, and what it was asked.
-
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected ends there")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
