@@ -185,6 +185,12 @@ impl Lab {
         answer.expect("the embedded Lakebase answers")
     }
 
+    /// What a GET of the embedded Lakebase's API answers, `null` where it is refused; `path` as for [`Lab::api`].
+    pub fn read(&self, path: &str) -> serde_json::Value {
+        let answer = self.ask("GET", &format!("/api/2.0/postgres/{path}"), None);
+        if answer.status == 200 { answer.body } else { serde_json::Value::Null }
+    }
+
     /// The process of the lab's embedded Lakebase.
     pub fn embedded_process(&self) -> u32 {
         let text = fs::read_to_string(self.path("embedded/server.json")).unwrap();

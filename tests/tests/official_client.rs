@@ -7,7 +7,7 @@ use e2e::{Lab, Ran, tools};
 
 /// What the script needs, pinned: the client is the specification that the embedded server is held against. Later clients
 /// (0.157 to 0.162) want a certifi newer than the one that the package index had when this was written.
-const REQUIREMENTS: &str = "databricks-sdk==0.156.0\npsycopg[binary]==3.3.9\n";
+const REQUIREMENTS: &str = include_str!("official_client/requirements.txt");
 
 #[test]
 fn the_official_client_creates_a_branch_and_psycopg_reads_a_row_from_it() {
