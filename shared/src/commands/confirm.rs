@@ -12,11 +12,10 @@ pub fn confirm(ui: &mut Ui, yes: bool, question: &str, done_nothing: &str) -> Re
         return Ok(());
     }
     let refused = Error::new(Kind::Guarded, done_nothing);
-    Err(if ui.can_ask() {
-        refused
-    } else {
-        refused.hint("confirm with `--yes`: there is no terminal to ask")
-    })
+    if ui.can_ask() {
+        return Err(refused);
+    }
+    Err(refused.because_of(question).hint("confirm with `--yes`: there is no terminal to ask"))
 }
 
 #[cfg(test)]

@@ -100,8 +100,12 @@ fn over(roster: &Roster, current: &BranchId, now: Timestamp) -> Vec<Candidate> {
     all.into_iter().filter(|candidate| candidate.fate.is_over()).collect()
 }
 
-/// What was recorded and is not listed: it was deleted elsewhere, or has expired.
+/// What was recorded and is not listed: it was deleted elsewhere, or has expired. Every project has a default branch, so
+/// a list without one is not whole.
 fn missing(listed: &[Branch], recorded: &[(Entry, Fate)], now: Timestamp) -> Vec<Entry> {
+    if !listed.iter().any(|branch| branch.default) {
+        return Vec::new();
+    }
     let is_missing = |entry: &Entry| {
         let id = entry.id();
         !listed.iter().any(|branch| branch.id() == id.id().as_str())
@@ -153,7 +157,7 @@ mod tests {
     use crate::identity::GitIdentity;
 
     #[test]
-    fn what_may_be_being_made_right_now_is_not_forgotten() {
+    fn what_is_listed_or_may_be_being_made_right_now_is_not_forgotten() {
         let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
         let entry = |branch: &str, minutes: i64| Entry {
             project_uid: "uid".into(),
@@ -161,11 +165,11 @@ mod tests {
             repository: "/shop/.git".into(),
             used: now - SignedDuration::from_mins(minutes),
         };
-        let listed = Branch {
-            name: format!("projects/shop/branches/{}", entry("there", 0).id()),
+        let listed = |id: String| Branch {
+            name: format!("projects/shop/branches/{id}"),
             uid: "br-1".into(),
             state: "READY".into(),
-            default: false,
+            default: id == "production",
             protected: false,
             expires: None,
             parent: None,
@@ -174,6 +178,10 @@ mod tests {
             size: None,
         };
         let recorded = [entry("there", 60), entry("new", 19), entry("old", 21)].map(|it| (it, Fate::Gone));
-        assert_eq!(missing(&[listed], &recorded, now), [entry("old", 21)]);
+        let there = listed(entry("there", 0).id().to_string());
+        let whole = [listed("production".into()), there.clone()];
+        assert_eq!(missing(&whole, &recorded, now), [entry("old", 21)]);
+        assert_eq!(missing(&[there], &recorded, now), []);
+        assert_eq!(missing(&[], &recorded, now), []);
     }
 }
