@@ -34,6 +34,9 @@ const ORDER: [&str; 23] = [
 /// Where relations, and what belongs to them, stand in it.
 const RELATIONS: std::ops::RangeInclusive<usize> = 7..=16;
 
+/// Entries of the longest table of common lines: two functions of 2,000 lines.
+const TABLE: usize = 4_000_000;
+
 /// An object that is not the same on both sides. One of them is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -158,7 +161,7 @@ pub fn edits<'a>(before: &'a str, after: &'a str) -> Vec<Edit<'a>> {
     shown
 }
 
-/// Every line, by the longest common subsequence.
+/// Every line, by the longest common subsequence. Texts that are too long for its table are told one after the other.
 fn every<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Edit<'a>> {
     let start = before.iter().zip(after).take_while(|(one, other)| one == other).count();
     let (head, before) = before.split_at(start);
@@ -166,10 +169,12 @@ fn every<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Edit<'a>> {
     let end = before.iter().rev().zip(after.iter().rev()).take_while(|(one, other)| one == other).count();
     let (before, tail) = before.split_at(before.len() - end);
     let after = &after[..after.len() - end];
+    let bounded = before.len().saturating_mul(after.len()) <= TABLE;
+    let (rows, columns) = if bounded { (before.len(), after.len()) } else { (0, 0) };
     // common[i][j]: how long the longest common subsequence of before[i..] and after[j..] is.
-    let mut common = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
-    for i in (0..before.len()).rev() {
-        for j in (0..after.len()).rev() {
+    let mut common = vec![vec![0_u32; columns + 1]; rows + 1];
+    for i in (0..rows).rev() {
+        for j in (0..columns).rev() {
             common[i][j] = if before[i] == after[j] {
                 common[i + 1][j + 1] + 1
             } else {
@@ -180,10 +185,10 @@ fn every<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Edit<'a>> {
     let mut all: Vec<Edit<'a>> = head.iter().map(|line| Edit::Same(line)).collect();
     let (mut i, mut j) = (0, 0);
     while i < before.len() || j < after.len() {
-        if i < before.len() && j < after.len() && before[i] == after[j] {
+        if bounded && i < before.len() && j < after.len() && before[i] == after[j] {
             all.push(Edit::Same(before[i]));
             (i, j) = (i + 1, j + 1);
-        } else if i < before.len() && (j == after.len() || common[i + 1][j] >= common[i][j + 1]) {
+        } else if i < before.len() && (!bounded || j == after.len() || common[i + 1][j] >= common[i][j + 1]) {
             all.push(Edit::Out(before[i]));
             i += 1;
         } else {
@@ -302,6 +307,16 @@ mod tests {
         );
         assert_eq!(edits("same", "same"), [Skipped]);
         assert_eq!(edits("", "new"), [In("new")]);
+    }
+
+    #[test]
+    fn texts_that_are_too_long_for_the_table_are_told_one_after_the_other() {
+        let text =
+            |start: usize| (start..start + 2001).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+        let (before, after) = (format!("same\n{}", text(0)), format!("same\n{}", text(1000)));
+        let all = edits(&before, &after);
+        assert_eq!((all.len(), all[0]), (1 + 2001 + 2001, Edit::Same("same")));
+        assert_eq!((all[1], all[2002]), (Edit::Out("0"), Edit::In("1000")));
     }
 
     proptest! {
