@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::session::{Session, SettingArgs, World};
 use super::table::inert;
-use crate::api::{Branch, BranchPath, Client, Deadline, Endpoint};
+use crate::api::{Branch, BranchPath, Client, Deadline};
 use crate::branch::ResourceId;
-use crate::connection::Connection;
-use crate::ensure::{self, READY_WITHIN, Target};
+use crate::ensure::{self, Live, Login, READY_WITHIN, Target};
 use crate::error::{Error, Kind, Result};
+use crate::probe::{self, Door};
 use crate::schema::{self, Change, Edit, Object};
-use crate::sql;
+use crate::secret::Secret;
 
 /// Arguments of `diff`.
 #[derive(Debug, Default, clap::Args)]
@@ -40,10 +40,8 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
     let branch = comparable(seen.branch, &session.target)?;
     let parent = parent(&branch, &session.target);
     let there = Side { session: &session, client: &client, user: &seen.user };
-    let (before, after) = tokio::try_join!(
-        there.objects(&parent, None, args.all),
-        there.objects(&session.target.path, seen.endpoint.filter(|_| branch.state == "READY"), args.all),
-    )?;
+    let (before, after) =
+        tokio::try_join!(there.objects(&parent, args.all), there.objects(&session.target.path, args.all))?;
     let changes = schema::compare(before, after);
     let count = |sign: char| changes.iter().filter(|change| change.sign() == sign).count();
     let (added, removed, changed) = (count('+'), count('-'), count('~'));
@@ -101,26 +99,22 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    /// Every object of a branch's database; `endpoint` where it is known already.
-    async fn objects(&self, path: &BranchPath, endpoint: Option<Endpoint>, all: bool) -> Result<Vec<Object>> {
-        let endpoint = match endpoint.filter(|endpoint| !endpoint.disabled && endpoint.state != "INIT") {
-            Some(endpoint) => endpoint,
-            None => ensure::ready(self.client, path, Deadline::after(READY_WITHIN)).await?.1,
-        };
-        let doing = format!("getting a login for branch {}", path.branch);
-        let minted =
-            self.client.credential(&endpoint.name).await.map_err(|error| error.into_error(&doing))?;
-        let connection = Connection {
-            host: endpoint.host,
-            port: endpoint.port,
-            user: self.user.to_owned(),
-            password: minted.token,
-            database: self.session.project.settings.database().to_owned(),
-            // The catalogs are for everybody.
+    /// Every object of a branch's database.
+    async fn objects(&self, path: &BranchPath, all: bool) -> Result<Vec<Object>> {
+        let Self { session, client, user } = self;
+        let (branch, endpoint) = ensure::ready(client, path, Deadline::after(READY_WITHIN)).await?;
+        let target = Target { path: path.clone(), ..session.target.clone() };
+        let login = Login { user: (*user).to_owned(), password: Secret::new(""), expires: None };
+        let mut live = Live { branch, endpoint, login, created: false };
+        ensure::renew(client, &target, &mut live).await?;
+        // The catalogs are for everybody: no role is needed.
+        let door = Door {
+            database: session.project.settings.database(),
             role: None,
+            ca: session.auth.ca.as_deref(),
         };
-        let login = sql::Session::open(&connection, self.session.auth.ca.as_deref()).await;
-        schema::read(login.map_err(Error::from)?, all).await
+        let entered = probe::probe(client, &target, door, &mut live, &mut |_| {}).await?;
+        schema::read(entered, all).await
     }
 }
 
