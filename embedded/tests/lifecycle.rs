@@ -190,6 +190,30 @@ fn a_reset_deletes_everything_of_ours_and_nothing_else() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_server_keeps_nothing_open_that_its_caller_had() {
+    // given a caller with a file open that a child inherits
+    let server = Server::stopped();
+    let file = server.home().join("callers");
+    let output = std::process::Command::new("sh")
+        .args(["-c", "exec \"$0\" embedded start --port 0 9>\"$1\""])
+        .args([common::program(), file.clone()])
+        .env("LAKEBASE_EMBEDDED_HOME", server.home())
+        .env("LAKEBASE_EMBEDDED_BIND", "")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // then the server has its own files open, and not that one
+    let open: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .collect();
+    assert!(open.contains(&server.home().join("server.log")), "{open:?}");
+    assert!(file.exists() && !open.contains(&file), "{open:?}");
+}
+
+#[test]
 fn a_state_that_cannot_be_written_is_tried_again_without_haste() {
     // given a branch whose time comes while the state can't be written
     let server = Server::with_project();

@@ -98,6 +98,22 @@ fn faults(args: &StartArgs) -> Result<Vec<Spec>> {
     args.faults.iter().map(parse).collect()
 }
 
+/// Closes what the caller had open beside the three standard descriptors: whoever waits for the end of a pipe of theirs would
+/// wait for the server's.
+fn close_inherited() {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    // The one that they are read through is among them, and closed by itself.
+    let open: Vec<i32> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        let _ = nix::unistd::close(descriptor);
+    }
+}
+
 fn wait_until_up(home: &Home, child: &mut Child) -> Result<Running> {
     let deadline = Instant::now() + START_PATIENCE;
     while Instant::now() < deadline {
@@ -134,6 +150,7 @@ fn failure(home: &Home) -> Option<Error> {
 /// Runs the server in this process; a detached one leaves word where its start fails.
 pub(super) fn serve(home: &Home, args: &StartArgs, detached: bool, env: Lookup<'_>) -> Result<()> {
     if detached {
+        close_inherited();
         // A session of its own: the terminal's Ctrl-C and hang-up are not meant for it.
         nix::unistd::setsid()
             .map_err(|error| Error::new(ErrorKind::Io, "can't leave the terminal").because(error))?;
