@@ -165,6 +165,40 @@ impl Home {
         self.root.join("run")
     }
 
+    /// The folders of branches that are there, also half-made and half-deleted ones. What is named otherwise is not ours: the home
+    /// may be a folder that its user keeps other things in.
+    pub fn branch_folders(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.branches()).into_iter().flatten().flatten();
+        let ours = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let uid = name.to_str().and_then(|name| name.split('.').next());
+            uid.is_some_and(|uid| random::is_uid("br", uid)) && entry.path().is_dir()
+        };
+        entries.filter(ours).map(|entry| entry.path()).collect()
+    }
+
+    /// Deletes the folders of branches and sockets, and those above them, unless they hold what is not ours.
+    pub fn delete_folders(&self) -> std::io::Result<()> {
+        let gone = |result: std::io::Result<()>| match result {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        for folder in self.branch_folders() {
+            gone(fs::remove_dir_all(folder))?;
+        }
+        for folder in fs::read_dir(self.sockets()).into_iter().flatten().flatten() {
+            let socket = folder.path().join(format!(".s.PGSQL.{SOCKET_PORT}"));
+            let _ = fs::remove_file(socket.with_extension(format!("{SOCKET_PORT}.lock")));
+            let _ = fs::remove_file(socket);
+            // One that is not empty stays.
+            let _ = fs::remove_dir(folder.path());
+        }
+        for folder in [self.branches(), self.sockets()] {
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
     /// Whether anything was ever made here.
     pub fn exists(&self) -> bool {
         self.root.is_dir()

@@ -34,6 +34,17 @@ pub(crate) fn uid(prefix: &str) -> Result<String> {
     Ok(format!("{prefix}-{adjective}-{noun}-{tail}"))
 }
 
+/// Whether `text` is one that [`uid`] can make for the prefix.
+pub(crate) fn is_uid(prefix: &str, text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')) else { return false };
+    let parts: Vec<&str> = rest.split('-').collect();
+    let [adjective, noun, tail] = parts[..] else { return false };
+    ADJECTIVES.contains(&adjective)
+        && NOUNS.contains(&noun)
+        && tail.len() == 8
+        && tail.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
 /// A random UUID (version 4).
 pub(crate) fn uuid() -> Result<String> {
     let mut bytes = bytes::<16>()?;
@@ -41,4 +52,20 @@ pub(crate) fn uuid() -> Result<String> {
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_known_again() {
+        let made = uid("br").unwrap();
+        assert!(is_uid("br", &made) && !is_uid("ep", &made), "{made}");
+        for other in
+            ["br", "br-quiet-lake", "br-quiet-lake-short", "br-my-own-00000000", "br-quiet-lake-0000000o"]
+        {
+            assert!(!is_uid("br", other), "{other}");
+        }
+    }
 }

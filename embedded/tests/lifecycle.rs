@@ -169,14 +169,32 @@ fn a_taken_port_a_missing_postgres_and_a_damaged_state_are_told_apart() {
 fn a_reset_deletes_everything_of_ours_and_nothing_else() {
     let mut server = Server::with_project();
     let token = server.run(&["env"]).stdout;
-    std::fs::write(server.home().join("precious"), "").unwrap();
+    // given a home in which its user keeps other things, also where ours are
+    let precious =
+        ["precious", "branches/mine/data/x", "branches/br-my-own-branch/x", "run/mine/x", "run/pid"];
+    for file in precious {
+        let path = server.home().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    assert!(server.run(&["stop"]).status.success());
+    server.start_again();
+    assert_eq!(server.query("production", "SELECT 1"), "1");
     assert!(server.run(&["reset", "--yes"]).status.success());
-    let mut left: Vec<_> =
-        std::fs::read_dir(server.home()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["precious"]);
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(server.home().join(folder)).unwrap().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("."), ["branches", "precious", "run"]);
+    assert_eq!((names("branches").len(), names("run").len()), (2, 2));
+    assert!(precious.iter().all(|file| server.home().join(file).exists()));
     // and a home that holds nothing else goes, too
-    std::fs::remove_file(server.home().join("precious")).unwrap();
+    for name in names(".") {
+        let path = server.home().join(name);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+    }
     assert!(server.run(&["start", "--port", "0"]).status.success());
     assert!(server.run(&["reset", "--yes"]).status.success());
     assert!(!server.home().exists());

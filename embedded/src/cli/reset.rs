@@ -36,14 +36,7 @@ pub(super) fn run(home: &Home, yes: bool, err: &mut dyn Write) -> Result<()> {
     let Some(down) = stop::bring_down(home)? else { return say(err, "there is nothing to delete") };
     // By name, one after the other: the folder may be one that the user chose and keeps other things in. The state goes last but
     // for the branches it speaks of, so that an interrupted reset is never taken for lost data.
-    for folder in [home.branches(), home.sockets()] {
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).doing(|| format!("can't delete `{}`", folder.display()));
-            }
-            _ => {}
-        }
-    }
+    home.delete_folders().doing(|| format!("can't delete `{}`", home.branches().display()))?;
     for file in home.files()? {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -65,10 +65,7 @@ pub(super) fn bring_down(home: &Home) -> Result<Option<Down>> {
 
 /// Ends the PostgreSQLs that a killed server left running; says whether there were any.
 fn end_postgres(home: &Home) -> Result<bool> {
-    let data: Vec<PathBuf> = match fs::read_dir(home.branches()) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path().join("data")).collect(),
-        Err(_) => Vec::new(),
-    };
+    let data: Vec<PathBuf> = home.branch_folders().iter().map(|folder| folder.join("data")).collect();
     let mut ran = false;
     for (how, patience) in [(Stop::Fast, FAST_PATIENCE), (Stop::Immediate, IMMEDIATE_PATIENCE)] {
         let left: Vec<_> = data.iter().filter_map(|data| Some((data, postmaster(data)?.0))).collect();

@@ -14,16 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Here they get out of the way; the deletion itself, which takes its time, goes on in the background.
 pub async fn tidy(app: &App) -> Result<()> {
     let state = app.state();
-    let entries = std::fs::read_dir(app.home.branches())
-        .map_err(|error| Error::new(ErrorKind::Io, "can't read the branches' folder").because(error))?;
     let mut doomed = Vec::new();
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
+    for path in app.home.branch_folders() {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
         if state.by_uid(&name).is_some_and(|(_, branch)| branch.phase == Phase::Ready) {
             continue;
         }
         // A half-made branch may have left its PostgreSQL behind.
-        let data = entry.path().join("data");
+        let data = path.join("data");
         if let Some((pid, _)) = postmaster(&data) {
             signal_stop(pid, Stop::Immediate)?;
             let deadline = Instant::now() + PATIENCE;
