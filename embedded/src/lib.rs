@@ -11,7 +11,7 @@
 //! `GET` and `PATCH /embedded/clock` (`{"skew_seconds": 3600}`) and `POST /embedded/suspend` (`{"endpoint": NAME}`) for what takes
 //! time there; `/embedded/faults` for what goes wrong (see `embedded fault add --help`): `GET`, `POST` (`{"fault": LINE}`), `PUT`
 //! (`{"faults": [LINE]}`), `DELETE`, `DELETE /embedded/faults/{id}`; and `GET /embedded/calls?since=NUMBER`, which calls were made,
-//! by whom, when, and with what status.
+//! by whom, when, and with what status. `GET /embedded/github-oidc` stands for GitHub, and asks for a job's own token.
 
 pub mod cli;
 
