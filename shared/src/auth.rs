@@ -99,13 +99,7 @@ impl Auth {
         embedded: FindEmbedded,
         program: Option<&Path>,
     ) -> Result<Self> {
-        let asked = Asked { profile: settings.get(Key::Profile), variables: env, file: None };
-        let file = match Profiles::place(env).filter(|_| asked.wants_file()) {
-            Some(path) => Profiles::read(&path)?,
-            None => None,
-        };
-        let Decision { host, credential, source, secret_variable, reasons } =
-            resolve::decide(&Asked { file: file.as_ref(), ..asked })?;
+        let Decision { host, credential, source, secret_variable, reasons } = decided(settings, env)?;
         let of = |host, ca, method| Self {
             host,
             source,
@@ -226,14 +220,50 @@ fn authority(host: &str, embedded: FindEmbedded) -> Option<String> {
     (found.host.trim_end_matches('/') == host).then_some(found.ca)
 }
 
+/// What settings, environment and the file of profiles decide.
+fn decided(settings: &Settings, env: &Env) -> Result<Decision> {
+    let asked = Asked { profile: settings.get(Key::Profile), variables: env, file: None };
+    let file = match Profiles::place(env).filter(|_| asked.wants_file()) {
+        Some(path) => Profiles::read(&path)?,
+        None => None,
+    };
+    resolve::decide(&Asked { file: file.as_ref(), ..asked })
+}
+
 /// Whether the workspace that is configured runs on this machine, as far as that can be told without
 /// asking anybody.
 pub fn is_on_this_machine(settings: &Settings, env: &Env) -> bool {
-    match settings.text(Key::Profile) {
-        Some(profile) => profile == EMBEDDED,
-        None => env
-            .get(env_vars::DATABRICKS_HOST)
-            .and_then(|host| reqwest::Url::parse(host).ok())
-            .is_some_and(|url| url.host_str().is_some_and(is_loopback_host)),
+    let is_here =
+        |host: &str| reqwest::Url::parse(host).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host));
+    match decided(settings, env) {
+        Ok(Decision { credential: Credential::Embedded, .. }) => true,
+        Ok(Decision { host, .. }) => is_here(&host),
+        // The command goes on without a credential.
+        Err(_) => env.get(env_vars::DATABRICKS_HOST).is_some_and(is_here),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+
+    #[test]
+    fn a_workspace_of_this_machine_is_known_whichever_source_names_it() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles =
+            "[here]\nhost = http://127.0.0.1:7432\ntoken = t\n[there]\nhost = https://w\ntoken = t\n";
+        std::fs::write(home.path().join(".databrickscfg"), profiles).unwrap();
+        let is = |profile: Option<&str>, more: &[(&str, &str)]| {
+            let flags: Layer =
+                profile.map(|profile| (Key::Profile, profile.to_owned())).into_iter().collect();
+            let env: Env = more.iter().copied().chain([("HOME", home.path().to_str().unwrap())]).collect();
+            is_on_this_machine(&Settings::layered(flags, &Env::default(), None), &env)
+        };
+        let here = ("DATABRICKS_HOST", "http://localhost:7432");
+        assert!(is(Some(EMBEDDED), &[]) && is(Some("here"), &[]) && is(None, &[here]));
+        assert!(is(None, &[("DATABRICKS_CONFIG_PROFILE", "here")]));
+        assert!(is(None, &[here, ("DATABRICKS_CLIENT_ID", "half")]), "an error is told elsewhere");
+        assert!(!is(Some("there"), &[here]) && !is(Some("gone"), &[]) && !is(None, &[]));
     }
 }
