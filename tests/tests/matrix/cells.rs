@@ -1,5 +1,7 @@
 //! The cells of the matrix: where a command is struck, and how.
 
+use nix::sys::signal::Signal;
+
 use super::scenario::Scenario;
 
 /// What happens at a call, before or after it took effect.
@@ -8,7 +10,7 @@ pub enum Blow {
     /// A fault of the server, in its own words.
     Fault(&'static str),
     /// A signal to the command, which waits for the call's answer.
-    Signal(&'static str),
+    Signal(Signal),
 }
 
 /// A blow to a command.
@@ -48,7 +50,7 @@ const OF_THE_SERVICE: [&str; 9] = [
     "page-size=1",
     "expire-tokens=300",
 ];
-const SIGNALS: [&str; 2] = ["INT", "KILL"];
+const SIGNALS: [Signal; 2] = [Signal::SIGINT, Signal::SIGKILL];
 const MOMENTS: [&str; 2] = ["before", "after"];
 
 impl Cell {

@@ -17,7 +17,7 @@ use scenario::Scenario;
 use world::World;
 
 /// Worlds that are struck at the same time. Most cells wait, for a server or for their own patience.
-const WORKERS: usize = 4;
+const WORKERS: usize = 3;
 /// The sample that every run of the tests takes: one cell in so many.
 const ONE_IN: usize = 29;
 

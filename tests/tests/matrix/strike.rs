@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Ran, signal};
+use e2e::Ran;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// No command may take longer, whatever strikes it: its own patience is half of that.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -19,7 +21,7 @@ pub fn run(command: &mut Command) -> Option<Ran> {
 
 /// Starts a command, sends it a signal once `is_there`, and gives what it said until then. Its whole group gets the signal, as
 /// from a terminal.
-pub fn interrupt(command: &mut Command, name: &str, mut is_there: impl FnMut() -> bool) -> Option<Ran> {
+pub fn interrupt(command: &mut Command, signal: Signal, mut is_there: impl FnMut() -> bool) -> Option<Ran> {
     let line = format!("{:?}", command.get_program());
     let mut child = spawn(command);
     let until = Instant::now() + LONGEST;
@@ -31,7 +33,8 @@ pub fn interrupt(command: &mut Command, name: &str, mut is_there: impl FnMut() -
         assert!(Instant::now() < until, "the command never came to the call");
         std::thread::sleep(Duration::from_millis(2));
     }
-    signal(&format!("-{}", child.id()), name);
+    // Not by the program `kill`: of a group's number some versions read the first digit, and -1 is everybody.
+    killpg(Pid::from_raw(child.id().cast_signed()), signal).expect("the command still runs");
     end(line, child)
 }
 

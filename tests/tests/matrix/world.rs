@@ -102,9 +102,9 @@ impl World<'_> {
         self.lab.call("PUT", "/embedded/faults", &json!({"faults": [cell.fault()]}));
         let ran = match cell.blow {
             Blow::Fault(_) => strike::run(&mut self.command()),
-            Blow::Signal(name) => {
+            Blow::Signal(signal) => {
                 let call = cell.call.as_deref().unwrap_or_default();
-                strike::interrupt(&mut self.command(), name, || self.waits_at(since, call, cell.moment))
+                strike::interrupt(&mut self.command(), signal, || self.waits_at(since, call, cell.moment))
             }
         };
         let mut violations = Vec::new();
