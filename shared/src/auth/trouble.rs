@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::credential::AuthType;
-use super::fields::{self, CLIENT_ID, CLIENT_SECRET, Field, Fields, HOST, Place, TOKEN};
+use super::fields::{self, CLIENT_ID, CLIENT_SECRET, Field, Fields, Place};
 use super::host::base_url;
 use super::profile::Profiles;
 use crate::env_vars;
@@ -131,23 +131,17 @@ pub(super) fn unknown_family(family: &str, parts: &[&Field]) -> Error {
 pub(super) fn lacks(auth_type: AuthType, what: &str, fields: &Fields, profile_words: &str) -> Error {
     let set = fields.iter().filter(|field| field.family == Some(fields::OAUTH));
     let set: Vec<String> = set.map(|field| field.place.to_string()).collect();
-    let words = match what {
-        TOKEN => "token",
-        CLIENT_ID => "client id",
-        CLIENT_SECRET => "client secret",
-        HOST => "host",
-        other => other,
+    let (words, variable) = match what {
+        CLIENT_ID => ("client id", env_vars::DATABRICKS_CLIENT_ID),
+        CLIENT_SECRET => ("client secret", env_vars::DATABRICKS_CLIENT_SECRET),
+        _ => ("token", env_vars::DATABRICKS_TOKEN),
     };
-    let error = Error::new(
-        Kind::NoCredential,
-        format!("there is no {words} for the credential `{}`", auth_type.name()),
-    );
-    let error =
-        if set.is_empty() { error } else { error.because_of(format!("only {} is set", listed(&set))) };
-    let variable = match what {
-        CLIENT_ID => env_vars::DATABRICKS_CLIENT_ID,
-        CLIENT_SECRET => env_vars::DATABRICKS_CLIENT_SECRET,
-        _ => env_vars::DATABRICKS_TOKEN,
+    let message = format!("there is no {words} for the credential `{}`", auth_type.name());
+    let error = Error::new(Kind::NoCredential, message);
+    let error = match set.as_slice() {
+        [] => error,
+        [one] => error.because_of(format!("only {one} is set")),
+        all => error.because_of(format!("only {} are set", listed(all))),
     };
     let error = match profile_words {
         "" => error.hint(format!("set {variable}")),
