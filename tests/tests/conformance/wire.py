@@ -6,6 +6,28 @@ import requests
 from requests.adapters import HTTPAdapter
 
 API = "/api/2.0/postgres"
+IN_BRANCH = [
+    f"{method} projects/*/branches/*/{kind}{one}"
+    for kind in ("endpoints", "databases", "roles")
+    for method, one in (("POST", ""), ("GET", ""), ("GET", "/*"), ("PATCH", "/*"), ("DELETE", "/*"))
+]
+#: Every call of the API, by what its path is like; each is to be made with success and in vain.
+ROUTES = [
+    *(f"{method} projects" for method in ("POST", "GET")),
+    *(f"{method} projects/*" for method in ("GET", "PATCH", "DELETE")),
+    "POST projects/*/undelete",
+    *(f"{method} projects/*/branches" for method in ("POST", "GET")),
+    *(f"{method} projects/*/branches/*" for method in ("GET", "PATCH", "DELETE")),
+    "POST projects/*/branches/*/undelete",
+    *IN_BRANCH,
+    "POST projects/*/branches/*/roles/*/password",
+    *(f"GET {parent}/operations/*" for parent in ("projects/*", "projects/*/branches/*")),
+    "POST credentials",
+    "GET /api/2.0/preview/scim/v2/Me",
+]
+#: Those that are never refused, and the one that is not granted here: no case can make a client of OAuth.
+GRANTED = ["GET /.well-known/databricks-config", "GET /oidc/.well-known/oauth-authorization-server"]
+REFUSED = ["POST /oidc/v1/token"]
 
 
 class Fenced(Exception):
@@ -36,7 +58,7 @@ class Wire(HTTPAdapter):
         if method in ("GET", "HEAD") or path in (f"{API}/credentials", "/oidc/v1/token"):
             return
         names = path.removeprefix(f"{API}/").split("/")
-        if path == f"{API}/projects":
+        if method == "POST" and path == f"{API}/projects":
             # Without an id, the service is to refuse the call.
             chosen = parse_qs(parts.query).get("project_id", [""])[0]
             ours = not chosen or self.mark in chosen.lower()
@@ -52,3 +74,22 @@ class Wire(HTTPAdapter):
         for scheme in ("http://", "https://"):
             session.mount(scheme, self)
         return client
+
+    def untried(self):
+        """The calls that were not made with success, and those that were not made in vain."""
+        made = {(like(response.request), response.ok) for response in self.responses}
+        wanted = [(route, ok) for route in ROUTES for ok in (True, False)]
+        wanted += [(route, True) for route in GRANTED] + [(route, False) for route in REFUSED]
+        return [f"{route} {'with success' if ok else 'in vain'}" for route, ok in wanted if (route, ok) not in made]
+
+
+def like(request):
+    """The route of a request."""
+    path = urlsplit(request.url).path
+    if not path.startswith(f"{API}/"):
+        return f"{request.method} {path}"
+    names = path.removeprefix(f"{API}/").split("/")
+    if "operations" in names:
+        # What follows is opaque, and may hold slashes.
+        names = [*names[: names.index("operations") + 1], "*"]
+    return f"{request.method} " + "/".join("*" if place % 2 else name for place, name in enumerate(names))
