@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 
 use doors::{argv, plugins};
 use lakebase::commands::session::exec;
+use lakebase::compose::version;
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::Secret;
@@ -13,9 +14,6 @@ use tokio::process::Command;
 
 use crate::agent::Docker;
 use crate::call::Call;
-
-/// The oldest Compose that knows `!reset` for whole services.
-const OLDEST: (u32, u32) = (2, 24);
 
 /// The programs behind a call.
 #[derive(Debug, Clone)]
@@ -61,20 +59,18 @@ impl Real {
     /// [`Kind::NoCompose`].
     pub async fn check_version(&self) -> Result<()> {
         let output = self.ask(&["version".into(), "--short".into()]).await?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let text = text.trim().trim_start_matches('v');
-        let mut numbers = text.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
-        match (numbers.next().flatten(), numbers.next().flatten()) {
-            (Some(major), Some(minor)) if (major, minor) >= OLDEST => Ok(()),
-            (Some(_), Some(_)) => {
-                Err(Error::new(Kind::NoCompose, format!("Docker Compose {text} is too old"))
-                    .because_of(format!("`{}` can't take a service out of the model", self.compose.display()))
-                    .hint("install Docker Compose 2.24 or later"))
-            }
-            _ => Err(Error::new(Kind::NoCompose, "Docker Compose does not tell its version")
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let text = version::shown(&printed);
+        let install = format!("install Docker Compose {} or later", version::OLDEST);
+        match version::parse(&printed) {
+            Some(found) if found >= version::OLDEST => Ok(()),
+            Some(_) => Err(Error::new(Kind::NoCompose, format!("Docker Compose {text} is too old"))
+                .because_of(format!("`{}` can't take a service out of the model", self.compose.display()))
+                .hint(install)),
+            None => Err(Error::new(Kind::NoCompose, "Docker Compose does not tell its version")
                 .because_of(format!("`{} version --short` printed {text:?}", self.compose.display()))
                 .because_of(String::from_utf8_lossy(&output.stderr))
-                .hint("install Docker Compose 2.24 or later")),
+                .hint(install)),
         }
     }
 
@@ -102,6 +98,11 @@ impl Real {
         Err(Error::new(Kind::NoModel, "Compose refuses the project")
             .because_of(why(&chosen))
             .hint("correct the Compose file; `docker compose config` says the same"))
+    }
+
+    /// How Compose is called with these arguments.
+    pub fn call<const N: usize>(&self, arguments: [&str; N]) -> (&Path, Vec<String>) {
+        (&self.compose, self.arguments(arguments.map(str::to_owned).into()))
     }
 
     /// Becomes Compose. Returns only when that failed.
@@ -173,7 +174,7 @@ impl Real {
 }
 
 /// Docker's plugin folders, as this call chooses them.
-fn plugin_folders(call: &Call, env: &Env) -> Vec<PathBuf> {
+pub fn plugin_folders(call: &Call, env: &Env) -> Vec<PathBuf> {
     let flag = argv::values(&call.docker, "--config", None).pop();
     let variable = env.get(env_vars::DOCKER_CONFIG).map(OsStr::new);
     let home = env.get(env_vars::HOME).map(OsStr::new);

@@ -7,3 +7,4 @@ pub mod declared;
 pub mod files;
 pub mod model;
 pub mod overlay;
+pub mod version;
