@@ -73,7 +73,10 @@ impl Ui {
 
     /// One JSON document as data.
     pub fn json(&mut self, value: &Value) {
-        self.data(&format!("{value:#}"));
+        // JSON itself allows more of them inside a text than a terminal takes as text.
+        let inert = |c: char| !c.is_control() || c == '\n';
+        let escaped = |c: char| if inert(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
+        self.data(&format!("{value:#}").chars().map(escaped).collect::<String>());
     }
 
     /// A line about what was done.
