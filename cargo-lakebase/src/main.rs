@@ -73,11 +73,14 @@ fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<u8> {
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting", &error))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match command {
             Face::Common(command) => command.run(&mut world).await,
             Face::Run(args) => run::run(args, &mut world).await.map(|()| 0),
             Face::Embedded(_) => Ok(0),
         }
-    })
+    });
+    // A name that nobody resolves must not keep an answer that is there already.
+    runtime.shutdown_background();
+    ended
 }

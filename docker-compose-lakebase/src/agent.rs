@@ -22,7 +22,7 @@ use lakebase::ui::Ui;
 use serde::{Deserialize, Serialize};
 
 pub use mint::embedded;
-pub use register::{forget, knows, register, stop};
+pub use register::{forget, knows, process, register, stop};
 pub use serve::serve;
 
 /// What stands between two programs that understand each other.

@@ -13,7 +13,7 @@ use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
-use lakebase::env_vars;
+use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 use lakebase::ui::visible;
@@ -156,7 +156,7 @@ impl Prepared<'_> {
     async fn through(self, image: String, world: &mut World<'_>) -> Result<std::convert::Infallible> {
         let Self { call, real, said, session, client, seen } = self;
         overlay::seat::fits(&said.model, &said.database)?;
-        if said.model.services.get(&said.database).is_some_and(Service::is_published_to_all) {
+        if is_published_to_all(&said.model, &said.database) {
             world.ui.warn(&format!(
                 "`{}` is published to the network, where the local password opens the branch: write `127.0.0.1:` before the port",
                 said.database
@@ -251,6 +251,47 @@ async fn read(real: &Real, call: &Call, files: &[PathBuf], settings: &Settings, 
     let database = database::find(&model, settings.text(Key::DatabaseService))?.to_owned();
     let path = files::override_path(files, &model.name, cwd);
     Ok(Said { model, database, flags, path, broken_profile })
+}
+
+/// A project's model, looked at without changing anything.
+pub struct Examined {
+    /// The Compose project's name.
+    pub project: String,
+    /// The service that is the local database.
+    pub database: String,
+    /// Whether the database is published to the network.
+    pub is_published: bool,
+    /// Why the gateway can't take the database's seat.
+    pub trouble: Option<Error>,
+    /// Why an inactive profile was left out.
+    pub broken_profile: Option<String>,
+}
+
+/// Looks at the model as `up` would; `None` where no Compose file is named and none is found.
+///
+/// # Errors
+/// Those of Compose and of the model.
+pub async fn examine(
+    real: &Real,
+    call: &Call,
+    settings: &Settings,
+    env: &Env,
+    cwd: &Path,
+) -> Result<Option<Examined>> {
+    let Some(files) = files::find_any(&call.choice(), env, cwd)? else { return Ok(None) };
+    let Said { model, database, broken_profile, .. } = read(real, call, &files, settings, cwd).await?;
+    let by_gateway = settings.connect()? == Connect::Gateway;
+    Ok(Some(Examined {
+        project: model.name.clone(),
+        is_published: by_gateway && is_published_to_all(&model, &database),
+        trouble: if by_gateway { overlay::seat::fits(&model, &database).err() } else { None },
+        database,
+        broken_profile,
+    }))
+}
+
+fn is_published_to_all(model: &Model, database: &str) -> bool {
+    model.services.get(database).is_some_and(Service::is_published_to_all)
 }
 
 /// What is known without asking the API or git.

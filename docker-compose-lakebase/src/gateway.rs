@@ -34,7 +34,7 @@ pub async fn prepare(real: &Real, env: &Env) -> Result<String> {
 ///
 /// # Errors
 /// [`Kind::Program`] where nothing was prepared.
-fn image(env: &Env) -> Result<String> {
+pub fn image(env: &Env) -> Result<String> {
     let folder = folder(env);
     let read = |folder: &Path| fs::read_to_string(folder.join("tag")).ok().map(|name| name.trim().to_owned());
     folder.as_deref().and_then(read).filter(|name| !name.is_empty()).ok_or_else(|| {

@@ -4,6 +4,7 @@ mod agent;
 mod call;
 mod compose_command;
 mod config_json;
+mod doctor;
 mod gateway;
 mod interrupt;
 mod real;
@@ -14,6 +15,7 @@ use call::{About, Call};
 use clap::{CommandFactory, Parser, Subcommand};
 use doors::{argv, plugins};
 use lakebase::commands;
+use lakebase::commands::doctor::Known;
 use lakebase::commands::session::World;
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
@@ -137,6 +139,10 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             return with_world(&env, ui, async |world| {
                 match command {
                     commands::Command::Destroy(args) => compose_command::destroy(&call, args, world).await?,
+                    commands::Command::Doctor(args) => {
+                        let face = async |known: Known<'_>| doctor::checks(&call, known).await;
+                        commands::doctor::run(args, world, face).await?;
+                    }
                     command => return command.run(world).await,
                 }
                 Ok(0)
@@ -156,12 +162,15 @@ fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> 
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting", &error))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::select! {
             ended = work(&mut world) => ended,
             error = interrupt::by_docker(env) => Err(error),
         }
-    })
+    });
+    // A name that nobody resolves must not keep an answer that is there already.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What Docker wants to know of a plugin (Docker CLI, `cli-plugins/metadata`).

@@ -4,6 +4,7 @@
 
 mod error;
 mod facts;
+mod probe;
 mod transport;
 mod wait;
 mod wire;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 pub use self::error::ApiError;
 pub use self::facts::{Branch, BranchPath, Credential, Endpoint, Project, Role};
+pub use self::probe::Probe;
 use self::transport::{ME, NO_BODY};
 pub use self::wait::{Deadline, Pause};
 use crate::auth::Auth;

@@ -146,6 +146,14 @@ impl Auth {
         reqwest::Url::parse(&self.host).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host))
     }
 
+    /// The program that gives the tokens, where one does.
+    pub fn program(&self) -> Option<&Path> {
+        match &self.method {
+            Method::DatabricksCli { program, .. } | Method::AzureCli { program } => Some(&program.path),
+            Method::Token(_) | Method::Client { .. } | Method::Github { .. } => None,
+        }
+    }
+
     /// The HTTP client for the workspace: TLS is verified, and no redirect followed.
     ///
     /// # Errors

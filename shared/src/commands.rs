@@ -5,6 +5,7 @@ pub mod branches;
 mod confirm;
 pub mod destroy;
 pub mod diff;
+pub mod doctor;
 pub mod env;
 pub mod init;
 pub mod prune;
@@ -41,6 +42,8 @@ pub enum Command {
     Reset(reset::Args),
     /// Delete the branches made here whose git branch is merged or gone
     Prune(prune::Args),
+    /// Look for what is wrong with this machine, the configuration, the workspace and the branch
+    Doctor(doctor::Args),
     /// Delete the branch and .env.lakebase
     Destroy(destroy::Args),
     /// Print short names for daily use, to be evaluated by the shell
@@ -49,8 +52,9 @@ pub enum Command {
 
 impl Command {
     /// The words of the commands, for a face that must tell them from its own.
-    pub const NAMES: [&str; 10] =
-        ["init", "status", "branches", "env", "psql", "diff", "reset", "prune", "destroy", "aliases"];
+    pub const NAMES: [&str; 11] = [
+        "init", "status", "doctor", "branches", "env", "psql", "diff", "reset", "prune", "destroy", "aliases",
+    ];
 
     /// Runs the command. Gives the exit code.
     ///
@@ -66,6 +70,7 @@ impl Command {
             Self::Diff(args) => return diff::run(args, world).await,
             Self::Reset(args) => reset::run(args, world).await,
             Self::Prune(args) => prune::run(args, world).await,
+            Self::Doctor(args) => doctor::run(args, world, doctor::programs::on_path).await,
             Self::Destroy(args) => destroy::run(&args.session(world)?, world).await,
             Self::Aliases(args) => aliases::run(&args, world),
         }

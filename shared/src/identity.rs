@@ -98,24 +98,8 @@ impl Found {
     /// As for [`GitIdentity::discover`].
     pub fn discover(folder: &Path, env: &Env) -> Result<Self> {
         let repository = open(folder)?;
-        let config = repository
-            .config()
-            .and_then(|mut config| config.snapshot())
-            .map_err(|error| unreadable(folder, &error))?;
-        let user = setting(&repository, &config, "user.name", "Ada Lovelace");
-        let email = setting(&repository, &config, "user.email", "ada@example.com");
         let job = ci::Job::of(env);
-        let ((user, user_from), (email, email_from)) = match (user, email, &job) {
-            (Ok(user), Ok(email), _) => (user, email),
-            (_, _, Some(job)) => {
-                let none = (
-                    String::new(),
-                    format!("git has none, and ${} says that this is a job of CI", job.marker),
-                );
-                (none.clone(), none)
-            }
-            (Err(error), ..) | (_, Err(error), _) => return Err(error),
-        };
+        let ((user, user_from), (email, email_from)) = user(&repository, folder, job.as_ref())?;
         let (branch, branch_from) = head::branch(&repository, job.as_ref())?;
         let renamed_from = head::renamed_from(&repository, &branch);
         Ok(Self {
@@ -125,6 +109,38 @@ impl Found {
             branch_from,
             renamed_from,
         })
+    }
+}
+
+/// A text, and where it came from.
+pub type Told = (String, String);
+
+/// The parts of an identity, each with its origin, for whoever wants to hear of all that is missing: name and e-mail, and the
+/// branch.
+pub fn parts(folder: &Path, env: &Env) -> (Result<(Told, Told)>, Result<Told>) {
+    let job = ci::Job::of(env);
+    match open(folder) {
+        Ok(repository) => (user(&repository, folder, job.as_ref()), head::branch(&repository, job.as_ref())),
+        Err(error) => (Err(error.clone()), Err(error)),
+    }
+}
+
+/// Name and e-mail; both empty for a job of CI where git lacks one of them.
+fn user(repository: &Repository, folder: &Path, job: Option<&ci::Job>) -> Result<(Told, Told)> {
+    let config = repository
+        .config()
+        .and_then(|mut config| config.snapshot())
+        .map_err(|error| unreadable(folder, &error))?;
+    let user = setting(repository, &config, "user.name", "Ada Lovelace");
+    let email = setting(repository, &config, "user.email", "ada@example.com");
+    match (user, email, job) {
+        (Ok(user), Ok(email), _) => Ok((user, email)),
+        (_, _, Some(job)) => {
+            let why = format!("git has none, and ${} says that this is a job of CI", job.marker);
+            let none = (String::new(), why);
+            Ok((none.clone(), none))
+        }
+        (Err(error), ..) | (_, Err(error), _) => Err(error),
     }
 }
 

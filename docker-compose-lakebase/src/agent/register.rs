@@ -72,6 +72,13 @@ fn line(wish: Wish) -> Result<String> {
         .map_err(|_| Error::new(Kind::Program, "the project can't be described to the agent"))
 }
 
+/// The process id of the agent, while one listens. Nothing is said to it.
+pub fn process(env: &Env) -> Option<String> {
+    let folder = folder(env)?;
+    UnixStream::connect(socket(&folder)).ok()?;
+    fs::read_to_string(folder.join("agent.lock")).ok()
+}
+
 /// Ends the agent, if one runs, and forgets its projects. The next `up` starts another.
 pub fn stop(env: &Env) {
     if let Some(folder) = folder(env) {
