@@ -19,6 +19,8 @@ pub struct Project<'a> {
     pub compose_name: String,
     /// The host's port of the application.
     pub port: u16,
+    /// Variables of every command in the checkout.
+    variables: Vec<(String, String)>,
 }
 
 impl<'a> Project<'a> {
@@ -32,7 +34,19 @@ impl<'a> Project<'a> {
 
     fn of(lab: &'a Lab, folder: PathBuf, name: &str) -> Self {
         let unique = lab.path("").file_name().unwrap().to_string_lossy().to_lowercase();
-        Self { lab, folder, compose_name: format!("{unique}-{name}"), port: free_port() }
+        Self {
+            lab,
+            folder,
+            compose_name: format!("{unique}-{name}"),
+            port: free_port(),
+            variables: Vec::new(),
+        }
+    }
+
+    /// The same with variables set for every command, such as a developer's own credential.
+    pub fn with_variables(mut self, variables: &[(String, String)]) -> Self {
+        self.variables.extend_from_slice(variables);
+        self
     }
 
     /// Another worktree of the same repository, on a new git branch; a Compose project of its own.
@@ -74,7 +88,8 @@ impl<'a> Project<'a> {
         command
             .current_dir(&self.folder)
             .env("COMPOSE_PROJECT_NAME", &self.compose_name)
-            .env("TODO_PORT", self.port.to_string());
+            .env("TODO_PORT", self.port.to_string())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
