@@ -107,3 +107,5 @@ printf '%-44s %10s\n' "  of which Compose's own \`config\` takes" "$(median <"$s
 rm "$DOCKER_CONFIG/cli-plugins/docker-compose"
 [[ ! -x $users ]] || ln -s "$(readlink -f "$users")" "$DOCKER_CONFIG/cli-plugins/docker-compose"
 "$house/tests/bench_switch.sh" "$scratch/switch"
+cd "$scratch/shop"
+python3 "$house/tests/bench_prepare.py" "$scratch/thirty"
