@@ -13,9 +13,6 @@ use crate::record::Entry;
 /// Branches of a project that are not archived, at most.
 pub const LIMIT: usize = 10;
 
-/// The prefixes of what is made for a developer or a run of CI. The forks of `check` end with their own run.
-const OWN: [&str; 2] = ["dev-", "ci-"];
-
 /// A branch that may be given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -70,7 +67,6 @@ pub fn candidates(
         let id = entry.id();
         let of_id = || recorded.iter().filter(|(other, _)| other.id() == id);
         if id == *current
-            || !is_own(&id)
             || of_id().any(|(_, fate)| *fate == Fate::CheckedOut)
             || found.iter().any(|candidate| candidate.id == id)
         {
@@ -99,11 +95,8 @@ fn holds_slot(branch: &Branch) -> bool {
     branch.state != "ARCHIVED"
 }
 
-fn is_own(id: &BranchId) -> bool {
-    OWN.iter().any(|prefix| id.id().as_str().starts_with(prefix))
-}
-
-/// Whether the service would let it go: neither default, protected nor a root, and nobody's parent.
+/// Whether it has one of our prefixes and the service would let it go: neither default, protected nor a root, and nobody's
+/// parent.
 fn is_disposable(branch: &Branch, listed: &[Branch]) -> bool {
     let is_parent = listed.iter().any(|other| other.parent.as_deref() == Some(branch.name.as_str()));
     plan::to_gone(Some(branch)).is_ok() && !is_parent
