@@ -94,6 +94,9 @@ impl Key {
     }
 }
 
+/// What a mask is about: whether there has to be one, of which files, and in which database.
+const OF_MASK: [Key; 3] = [Key::RequireMask, Key::AfterBranch, Key::Database];
+
 /// How the application reaches the branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connect {
@@ -146,7 +149,8 @@ pub type Layer = BTreeMap<Key, String>;
 pub struct Settings(BTreeMap<Key, Setting>);
 
 impl Settings {
-    /// Lays `flags` over the environment over the project's file over the defaults.
+    /// Lays `flags` over the environment over the project's file over the defaults. Where the file says `require-mask`, what
+    /// that is about is the file's alone: no flag and no variable gets round it.
     pub fn layered(flags: Layer, env: &Env, file: Option<(PathBuf, Layer)>) -> Self {
         let mut all = BTreeMap::new();
         let mut lay = |layer: Layer, origin: &dyn Fn(Key) -> Origin| {
@@ -155,13 +159,18 @@ impl Settings {
             }
         };
         lay(defaults(), &|_| Origin::Default);
+        let is_masked = file
+            .as_ref()
+            .and_then(|(_, layer)| layer.get(&Key::RequireMask))
+            .is_some_and(|text| !matches!(text.as_str(), "" | "false"));
+        let is_free = |key: Key| !is_masked || !OF_MASK.contains(&key);
         if let Some((path, layer)) = file {
             lay(layer, &|_| Origin::File(path.clone()));
         }
         let variables =
             Key::ALL.into_iter().filter_map(|key| Some((key, env.get(&key.variable())?.to_owned())));
-        lay(variables.collect(), &|key| Origin::Variable(key.variable()));
-        lay(flags, &|_| Origin::Flag);
+        lay(variables.filter(|(key, _)| is_free(*key)).collect(), &|key| Origin::Variable(key.variable()));
+        lay(flags.into_iter().filter(|(key, _)| is_free(*key)).collect(), &|_| Origin::Flag);
         Self(all)
     }
 
@@ -331,6 +340,34 @@ mod tests {
         assert_eq!(origin(Key::Ttl), "lakebase.config");
         assert_eq!(settings.parent_branch().unwrap().as_str(), "production");
         assert_eq!(origin(Key::ParentBranch), "default");
+    }
+
+    #[test]
+    fn a_mask_that_the_file_requires_is_the_files_alone() {
+        let env: Env = [
+            ("LAKEBASE_REQUIRE_MASK", "false"),
+            ("LAKEBASE_AFTER_BRANCH", "nothing.sql"),
+            ("LAKEBASE_DATABASE", "other"),
+            ("LAKEBASE_TTL", "2h"),
+        ]
+        .into_iter()
+        .collect();
+        let flags = || layer(&[(Key::Database, "flag"), (Key::Profile, "flag")]);
+        let of = |file: &[(Key, &str)]| {
+            Settings::layered(flags(), &env, Some(("lakebase.config".into(), layer(file))))
+        };
+        let masked = of(&[(Key::RequireMask, "true"), (Key::AfterBranch, "mask.sql")]);
+        assert!(masked.require_mask().unwrap());
+        assert_eq!((masked.after_branch(), masked.database()), (vec!["mask.sql"], "databricks_postgres"));
+        assert_eq!((masked.text(Key::Ttl), masked.text(Key::Profile)), (Some("2h"), Some("flag")));
+        // Without a file to run there is none from elsewhere, and what can't be read is no way out.
+        assert!(of(&[(Key::RequireMask, "true")]).after_branch().is_empty());
+        assert!(of(&[(Key::RequireMask, "True")]).require_mask().is_err());
+        for file in [&[][..], &[(Key::RequireMask, "false"), (Key::AfterBranch, "mask.sql")]] {
+            let free = of(file);
+            assert!(!free.require_mask().unwrap());
+            assert_eq!((free.after_branch(), free.database()), (vec!["nothing.sql"], "flag"));
+        }
     }
 
     #[test]
