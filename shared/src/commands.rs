@@ -1,5 +1,6 @@
 //! The commands that both faces offer: one file each, named as the command.
 
+pub mod admit;
 pub mod aliases;
 pub mod branches;
 mod confirm;
@@ -7,6 +8,7 @@ pub mod destroy;
 pub mod diff;
 pub mod doctor;
 pub mod env;
+mod freshness;
 pub mod init;
 pub mod prune;
 pub mod psql;

@@ -66,6 +66,11 @@ impl Tool {
         }
     }
 
+    /// Whether its table holds a sum of each file, so that an edit shows without a record of ours.
+    pub fn keeps_sums(self) -> bool {
+        matches!(self, Self::Sqlx | Self::Refinery | Self::Flyway | Self::Prisma)
+    }
+
     fn craft(self) -> &'static Craft {
         match self {
             Self::Alembic => &alembic::CRAFT,

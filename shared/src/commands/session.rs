@@ -13,6 +13,7 @@ use crate::connection::{Connection, MISLEADING};
 use crate::ensure::{self, Live, Observation, Target};
 use crate::env_vars::{self, Env};
 use crate::error::{Error, Kind, Result};
+use crate::forks::Forks;
 use crate::identity::{self, GitIdentity};
 use crate::record::{Entry, Record};
 use crate::secret::Secret;
@@ -164,6 +165,10 @@ pub struct Session {
     pub record: Option<Record>,
     /// The common folder of the git repository.
     pub repository: PathBuf,
+    /// The folder of the project's file.
+    pub folder: PathBuf,
+    /// What this machine knows of forks; none where it has no place for that.
+    pub forks: Option<Forks>,
 }
 
 impl Session {
@@ -201,7 +206,20 @@ impl Session {
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
         let repository = identity::repository(&world.cwd)?;
         let record = Record::of(world.env);
-        Ok(Self { project, identity, id, target, auth, full: Full::default(), record, repository })
+        let folder = project.folder(&world.cwd).to_owned();
+        let forks = Forks::of(world.env);
+        Ok(Self {
+            project,
+            identity,
+            id,
+            target,
+            auth,
+            full: Full::default(),
+            record,
+            repository,
+            folder,
+            forks,
+        })
     }
 
     /// A client for the session's workspace.
@@ -222,11 +240,8 @@ impl Session {
         self.live_from(&client, seen, false, ui).await
     }
 
-    /// The same from an observation; `fresh` makes an existing branch anew.
-    ///
-    /// # Errors
-    /// Those of [`ensure::live`].
-    pub async fn live_from(
+    /// The branch itself, from an observation; [`Session::live_from`] is what hands it out.
+    pub(super) async fn make_live(
         &self,
         client: &Client,
         seen: Observation,
@@ -247,7 +262,6 @@ impl Session {
                 live => break live?,
             }
         };
-        ui.note(&self.summary(&live));
         Ok(live)
     }
 
@@ -266,7 +280,7 @@ impl Session {
     }
 
     /// One line about a live branch: how old the fork is, when it goes, when logins end.
-    fn summary(&self, live: &Live) -> String {
+    pub(super) fn summary(&self, live: &Live) -> String {
         let now = jiff::Timestamp::now();
         let age = match live.branch.forked {
             _ if live.created => format!("just forked from {}", self.target.parent.branch),

@@ -3,12 +3,15 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::freshness::{self, Inspection};
 use super::session::{Session, SettingArgs, World};
 use crate::branch::{BranchId, Step};
 use crate::config::Key;
 use crate::ensure::{self, Observation};
 use crate::error::Result;
+use crate::freshness::Freshness;
 use crate::identity::{Found, GitIdentity};
+use crate::mask::Mark;
 use crate::ui;
 
 /// Arguments of `status`.
@@ -35,10 +38,11 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     let session = Session::open(args.settings, world)?;
     let client = session.client().await?;
     let seen = ensure::observe(&client, &session.target).await?;
+    let inspected = session.inspect(&client, &seen).await;
     if args.json {
-        world.ui.json(&document(&session, &seen));
+        world.ui.json(&document(&session, &seen, &inspected));
     } else {
-        for (name, value) in lines(&session, &seen) {
+        for (name, value) in lines(&session, &seen, &inspected) {
             world.ui.data(&format!("{name:<16} {}", ui::visible(&value)));
         }
     }
@@ -80,7 +84,9 @@ fn steps(found: &Found) -> Vec<Step> {
     steps
 }
 
-fn document(session: &Session, seen: &Observation) -> Value {
+type Inspected = Result<Inspection, String>;
+
+fn document(session: &Session, seen: &Observation, inspected: &Inspected) -> Value {
     let settings: Map<String, Value> = Key::ALL
         .into_iter()
         .filter_map(|key| {
@@ -108,11 +114,14 @@ fn document(session: &Session, seen: &Observation) -> Value {
         "branch_path": session.target.path.to_string(),
         "branch": branch,
         "endpoint": endpoint.map(|at| json!({"host": at.host, "port": at.port, "state": at.state})),
+        "freshness": inspected.as_ref().ok().map(|found| found.tools.iter().map(Freshness::document).collect::<Vec<_>>()),
+        "masked": inspected.as_ref().ok().and_then(|found| found.mark).map(|mark| mark == Mark::Same),
+        "not_inspected": inspected.as_ref().err(),
         "settings": settings,
     })
 }
 
-fn lines(session: &Session, seen: &Observation) -> Vec<(&'static str, String)> {
+fn lines(session: &Session, seen: &Observation, inspected: &Inspected) -> Vec<(&'static str, String)> {
     let now = Timestamp::now();
     let mut lines = vec![
         ("workspace", format!("{} ({})", session.auth.host, session.auth.source)),
@@ -145,10 +154,26 @@ fn lines(session: &Session, seen: &Observation) -> Vec<(&'static str, String)> {
     if let Some(endpoint) = &seen.endpoint {
         lines.push(("endpoint", format!("{}:{} ({})", endpoint.host, endpoint.port, endpoint.state)));
     }
+    match inspected {
+        Ok(found) => {
+            lines.extend(found.tools.iter().map(|found| ("migrations", freshness::words(found))));
+            lines.extend(found.mark.map(|mark| ("masked", masked(mark).to_owned())));
+        }
+        Err(why) if seen.branch.is_some() => lines.push(("migrations", format!("not looked at: {why}"))),
+        Err(_) => {}
+    }
     for key in Key::ALL {
         if let Some(setting) = session.project.settings.get(key) {
             lines.push((key.name(), format!("{} ({})", setting.value, setting.origin)));
         }
     }
     lines
+}
+
+fn masked(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Same => "yes",
+        Mark::Other => "by other files than those of today, or as another role",
+        Mark::None => "no",
+    }
 }
