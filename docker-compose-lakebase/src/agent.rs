@@ -44,6 +44,9 @@ pub struct Project {
     endpoint: String,
     /// The way to an API token.
     way: Way,
+    /// The `uid` of the one branch that may be opened, where a new one of its name has to be masked first.
+    #[serde(default)]
+    only: Option<String>,
 }
 
 /// What is said on the agent's socket, which is for the user alone.
@@ -80,6 +83,8 @@ pub struct Place<'a> {
     pub service: &'a str,
     /// Resource name of the branch's endpoint.
     pub endpoint: &'a str,
+    /// The branch's `uid`, where no other one of its name will do.
+    pub only: Option<&'a str>,
 }
 
 /// A project on its way to the agent.
@@ -125,10 +130,11 @@ impl Docker {
 impl Registration {
     /// A project's wish, with the way to its credential and the secret that the way needs.
     pub fn new(docker: Docker, place: Place<'_>, (way, token): (Way, Option<Secret>)) -> Self {
-        let Place { project, service, endpoint } = place;
+        let Place { project, service, endpoint, only } = place;
+        let only = only.map(str::to_owned);
         let (name, service, endpoint) = (project.to_owned(), service.to_owned(), endpoint.to_owned());
         Self {
-            project: Project { docker, name, service, endpoint, way },
+            project: Project { docker, name, service, endpoint, way, only },
             token: token.map(|token| token.expose().to_owned()),
         }
     }

@@ -1,6 +1,7 @@
 //! One call, taken apart: which flags are Docker's, which Compose's, which ours, and what is asked.
 
 use doors::argv;
+use lakebase::commands::admit::Wish;
 use lakebase::commands::room::Full;
 use lakebase::compose::files::Choice;
 use lakebase::error::{Error, Kind};
@@ -45,6 +46,8 @@ pub struct Call {
     pub compose: Vec<String>,
     /// Make the branch anew.
     pub fresh: bool,
+    /// Go on with the branch even if it tests nothing any more.
+    pub keep: bool,
     /// Print what would be done, and stop.
     pub plan: bool,
     /// Print data as one JSON document.
@@ -87,6 +90,7 @@ impl Call {
         while let Some(option) = rest.get(at).filter(|word| word.starts_with('-')) {
             match option.as_str() {
                 "--fresh" => call.fresh = true,
+                "--keep" => call.keep = true,
                 "--plan" => call.plan = true,
                 "--json" => call.json = true,
                 "--free-slot" => call.full.free_slot = true,
@@ -109,6 +113,11 @@ impl Call {
     /// The command's name; empty where none is given.
     pub fn name(&self) -> &str {
         self.command.first().map(String::as_str).unwrap_or_default()
+    }
+
+    /// What the call wants of the branch.
+    pub fn wish(&self) -> Wish<'_> {
+        Wish { fresh: self.fresh, keep: self.keep, command: self.name() }
     }
 
     /// Whether the command will create containers, so that it needs a branch behind it.
@@ -215,11 +224,13 @@ mod tests {
 
     #[test]
     fn our_own_options_stand_before_the_command() {
-        let ours = call("--plan --json --free-slot --wait-slot up --free-slot");
-        assert!(ours.plan && ours.json && ours.full == Full { free_slot: true, wait_slot: true });
+        let ours = call("--plan --json --keep --free-slot --wait-slot up --free-slot");
+        assert!(
+            ours.keep && ours.plan && ours.json && ours.full == Full { free_slot: true, wait_slot: true }
+        );
         assert_eq!(ours.command, ["up", "--free-slot"]);
         assert_eq!(call("up --plan").full, Full::default());
-        assert!(!call("up --plan").plan);
+        assert!(!call("up --plan").plan && !call("up --keep").keep);
     }
 
     #[test]

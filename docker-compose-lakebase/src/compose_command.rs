@@ -122,7 +122,7 @@ impl Prepared<'_> {
         let has_consumers = !consumers::of_url(&said.model, &said.database).is_empty();
         let changed = said.lay(real, &overlay)?;
         let leftovers = changed.leftovers().await?;
-        let live = session.live_from(&client, seen, call.fresh, world.ui).await?;
+        let live = session.checked_from(&client, seen, call.wish(), world.ui).await?;
         if !has_consumers {
             let named = env_vars::DATABASE_URL;
             world.ui.warn(&format!(
@@ -163,7 +163,7 @@ impl Prepared<'_> {
             ));
         }
         let (live, leftovers) = tokio::join!(
-            session.live_from(&client, seen, call.fresh, world.ui),
+            session.checked_from(&client, seen, call.wish(), world.ui),
             leftovers(&real, &said.model.name, &said.database),
         );
         let (live, leftovers) = (live?, leftovers?);
@@ -176,7 +176,10 @@ impl Prepared<'_> {
         let seat = gateway::seat(image, &session, &live);
         let overlay = overlay::seat::text(&said.model, &said.database, &seat)?;
         let changed = said.lay(real, &overlay)?;
-        changed.register(&live.endpoint.name, &session.auth, &session.project.settings, world)?;
+        let settings = &session.project.settings;
+        // With a mask, a branch that is made anew is not open to whoever knew the old one.
+        let only = (!settings.after_branch().is_empty()).then_some(live.branch.uid.as_str());
+        changed.register(&live.endpoint.name, only, &session.auth, settings, world)?;
         let branch = session.target.path.to_string();
         for container in leftovers.iter().filter(|it| it.without_login.as_ref() == Some(&branch)) {
             gateway::recover(&changed.real, &container.id).await;
@@ -333,10 +336,17 @@ struct Leftover {
 
 impl Changed {
     /// Tells the agent, which is started where it does not run, about the project.
-    fn register(&self, endpoint: &str, auth: &Auth, settings: &Settings, world: &World<'_>) -> Result<()> {
+    fn register(
+        &self,
+        endpoint: &str,
+        only: Option<&str>,
+        auth: &Auth,
+        settings: &Settings,
+        world: &World<'_>,
+    ) -> Result<()> {
         let way = Way::of(auth, settings, world.env, &lakebase_embedded::VARIABLES, &world.cwd);
         let docker = self.real.for_agent(world.env, &world.cwd);
-        let place = agent::Place { project: &self.project, service: &self.database, endpoint };
+        let place = agent::Place { project: &self.project, service: &self.database, endpoint, only };
         agent::register(Registration::new(docker, place, way), world.env)
     }
 
@@ -347,8 +357,14 @@ impl Changed {
         if agent::knows(&docker, &self.project, endpoint, world.env) {
             return Ok(());
         }
+        if settings.require_mask()? {
+            return Err(Error::new(
+                Kind::NotMasked,
+                "whether its branch is masked is seen by `docker compose lakebase up` only",
+            ));
+        }
         let auth = Auth::resolve(settings, world.env, world.embedded)?;
-        self.register(endpoint, &auth, settings, world)
+        self.register(endpoint, None, &auth, settings, world)
     }
 
     /// Tells the agent that the project is being taken down.

@@ -61,6 +61,7 @@ enum Own {
 const OPTIONS: &str = "\
 Options of `up` and whatever else creates containers; like Compose's own flags they stand before the command:
       --fresh      Make the branch anew
+      --keep       Go on with a branch that tests nothing any more: ahead of the migrations, or one was edited
       --plan       Print what would be done, and stop; with --json for machines
       --free-slot  Where the project is full, delete a branch that this machine made and nobody needs
       --wait-slot  Where the project is full, wait up to an hour until somebody deletes a branch";

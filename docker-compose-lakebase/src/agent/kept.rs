@@ -64,7 +64,7 @@ mod tests {
         let docker =
             Docker { program: "docker".into(), flags: Vec::new(), variables: Vec::new(), folder: "/".into() };
         let endpoint = "projects/p/branches/b/endpoints/primary";
-        let place = Place { project: name, service: "db", endpoint };
+        let place = Place { project: name, service: "db", endpoint, only: None };
         Registration::new(docker, place, Way::of(&auth, &settings, env, &[], Path::new("/")))
     }
 

@@ -84,7 +84,10 @@ impl Mint {
         let client = Client::new(self.credential().await?).await?;
         let endpoint = &self.project.endpoint;
         match client.credential(endpoint).await {
-            Ok(credential) => Ok(Minted::Login(credential)),
+            Ok(credential) => match self.other(&client).await? {
+                Some(branch) => Ok(Minted::Never(format!("the branch `{branch}` was made anew; {UP}"))),
+                None => Ok(Minted::Login(credential)),
+            },
             Err(error) if error.is_not_found() => match branch_of(endpoint) {
                 Some(path) if is_gone(&client, &path).await? => {
                     Ok(Minted::Never(format!("the branch `{}` does not exist any more; {UP}", path.branch)))
@@ -92,6 +95,18 @@ impl Mint {
                 _ => Err(error.into_error("getting a login for the branch")),
             },
             Err(error) => Err(error.into_error("getting a login for the branch")),
+        }
+    }
+
+    /// The branch, where a new one stands in the place of the only one that may be opened: nobody has masked it yet. Asked
+    /// after the login was minted, so that the login can be the old one's only.
+    async fn other(&self, client: &Client) -> Result<Option<String>> {
+        let (Some(only), Some(path)) = (&self.project.only, branch_of(&self.project.endpoint)) else {
+            return Ok(None);
+        };
+        match client.branch(&path).await {
+            Ok(branch) => Ok((branch.uid != *only).then(|| path.branch.to_string())),
+            Err(error) => Err(error.into_error("looking for the branch")),
         }
     }
 
