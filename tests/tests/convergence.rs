@@ -47,7 +47,11 @@ fn a_life_that_the_workspace_refuses_is_shortened() {
         let expires = project.status()["branch"]["expires"].as_str().expect("an expiry").to_owned();
         expires.parse::<Timestamp>().expect("a time").duration_since(Timestamp::now())
     };
-    assert!(life() > SignedDuration::from_mins(30) && life() <= SignedDuration::from_hours(2), "{:?}", life());
+    assert!(
+        life() > SignedDuration::from_mins(30) && life() <= SignedDuration::from_hours(2),
+        "{:?}",
+        life()
+    );
     // and extending it is no failure either
     project.cargo("env").ok();
     assert!(life() <= SignedDuration::from_hours(2), "{:?}", life());
@@ -92,7 +96,11 @@ fn a_full_project_gives_up_what_this_machine_made_and_nothing_else() {
             let refused = calls.iter().rposition(|call| call["call"] == "branches.create")?;
             calls[refused..].iter().any(|call| call["call"] == "branches.list").then_some(())
         });
-        lab.call("DELETE", &format!("/api/2.0/postgres/projects/todo/branches/{colleague}?purge=true"), &json!({}));
+        lab.call(
+            "DELETE",
+            &format!("/api/2.0/postgres/projects/todo/branches/{colleague}?purge=true"),
+            &json!({}),
+        );
         waiting.join().expect("it ends").ok();
     });
     assert!(project.has_branch());
