@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use e2e::{Lab, Project, Ran, Secrets};
+use e2e::{Lab, Project, Ran, Seat, Secrets, wait_for};
 use serde_json::Value;
 
 const CONFIG: &str = "LAKEBASE_PROJECT_NAME=shop\n";
@@ -59,6 +59,59 @@ fn a_login_of_the_databricks_cli_is_enough() {
         "another credential reached the CLI"
     );
     assert!(!ran.all().contains("hunter2") && !Secrets::of(&lab).are_in(ran.all().as_bytes()));
+}
+
+/// A service principal of the lab's workspace, as the variables that it signs in with.
+fn principal(lab: &Lab, kind: &[&str]) -> Vec<(String, String)> {
+    let words = [&["embedded", "user", "add", "ci", "--json"], kind].concat();
+    let printed: Value = serde_json::from_str(&lab.run("cargo-lakebase", words).ok().stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    printed["environment"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
+}
+
+#[test]
+fn a_service_principal_is_one_identity_from_the_secret_to_the_database() {
+    // Given logins of a few seconds, and a machine's credential in the environment of `up` alone.
+    for kind in [&["--service-principal"][..], &["--github", "repo:acme/shop:ref:refs/heads/main"]] {
+        let lab = Lab::with_embedded_set(&[("LAKEBASE_EMBEDDED_TOKEN_TTL", "3")]);
+        let seat = Seat::new(&lab, "shop", "");
+        let variables = principal(&lab, kind);
+        let secret = variables.iter().find(|(_, value)| value.starts_with("dose")).unwrap().1.clone();
+        let id = &variables.iter().find(|(name, _)| name == "DATABRICKS_CLIENT_ID").unwrap().1;
+        let with = |program: &str, line: &str| {
+            let mut command = seat.project.command(program, line.split(' '));
+            Ran::of(command.envs(variables.iter().cloned())).ok()
+        };
+        with("cargo-lakebase", "init");
+        with("docker", "compose lakebase up -d --wait");
+
+        // When sessions come until several logins were needed, then each is the machine's own.
+        let calls = |name: &str| {
+            let all = lab.ask("GET", "/embedded/calls", None).body;
+            all["calls"].as_array().unwrap().iter().filter(|call| call["call"] == name).count()
+        };
+        wait_for("several logins", || {
+            let ran = Ran::of(&mut seat.psql("SELECT session_user")).ok();
+            assert_eq!(ran.stdout.trim(), id);
+            (calls("credentials.create") > 4).then_some(())
+        });
+
+        // And the agent asked for an API token once, as `init` and `up` did.
+        assert_eq!(calls("oidc.token"), 3);
+
+        // And its secret is in no file and in no environment that lives on.
+        let files = Ran::of(
+            lab.command("grep", ["--recursive", "--files-with-matches", &secret]).arg(lab.path("home")),
+        );
+        assert_eq!(files.stdout, "");
+        let environment = fs::read(format!("/proc/{}/environ", lab.agent_process())).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains(&secret));
+    }
 }
 
 #[test]
