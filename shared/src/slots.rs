@@ -13,6 +13,9 @@ use crate::record::Entry;
 /// Branches of a project that are not archived, at most.
 pub const LIMIT: usize = 10;
 
+/// As long after its last use, a run of CI may still be at work. It has no git branch to tell by.
+const RUN: SignedDuration = SignedDuration::from_hours(1);
+
 /// A branch that may be given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -55,7 +58,8 @@ pub fn of_user(entries: Vec<Entry>, user: &GitIdentity) -> Vec<(Entry, Fate)> {
 /// have expired and only wait to be cleared away, then the one that was used the longest time ago.
 ///
 /// `listed` is every branch of one project, and `recorded` what was recorded of it ([`of_user`]). What is not in both,
-/// what a worktree is on, the `current` one, and whatever the service itself would not let go is never among them.
+/// what a worktree is on, the `current` one, what was just used by who knows whom, and whatever the service itself would not
+/// let go is never among them.
 pub fn candidates(
     listed: &[Branch],
     recorded: &[(Entry, Fate)],
@@ -81,6 +85,9 @@ pub fn candidates(
         let fate = of_id().map(|(_, fate)| *fate).max().unwrap_or(*fate);
         let entry = of_id().map(|(entry, _)| entry).max_by_key(|entry| entry.used).unwrap_or(entry).clone();
         let unused = now.duration_since(entry.used);
+        if fate == Fate::Unknown && unused < RUN {
+            continue;
+        }
         found.push(Candidate { id, entry, fate, branch, unused });
     }
     let has_expired = |candidate: &Candidate| candidate.branch.expires.is_some_and(|at| at <= now);
@@ -171,14 +178,16 @@ mod tests {
 
     #[test]
     fn what_is_in_use_or_not_recorded_is_never_offered() {
-        let all = ["current", "in-a-worktree", "of-somebody", "mine"].map(listed);
+        let all = ["current", "in-a-worktree", "of-somebody", "mine", "of-ci", "of-ci-before"].map(listed);
         let recorded = [
             (entry("current", 9), Fate::Gone),
             (entry("in-a-worktree", 9), Fate::CheckedOut),
             (entry("not-there-any-more", 9), Fate::Gone),
             (entry("mine", 9), Fate::Open),
+            (entry("of-ci", 0), Fate::Unknown),
+            (entry("of-ci-before", 1), Fate::Unknown),
         ];
-        assert_eq!(names(&all, &recorded), ["mine"]);
+        assert_eq!(names(&all, &recorded), ["mine", "of-ci-before"]);
     }
 
     #[test]
@@ -276,7 +285,8 @@ mod tests {
         ) {
             let current = BranchId::of(&identity(&at.to_string()));
             let found = candidates(&all, &recorded, &current, now());
-            for Candidate { id, entry, branch, .. } in &found {
+            for Candidate { id, entry, branch, fate, unused } in &found {
+                prop_assert!(*fate != Fate::Unknown || *unused >= RUN);
                 prop_assert_eq!(&entry.id(), id);
                 prop_assert!(recorded.iter().any(|(recorded, _)| recorded == entry));
                 prop_assert!(all.contains(branch) && branch.id() == id.id().as_str());
@@ -302,8 +312,11 @@ mod tests {
             let found = candidates(&all, &recorded, &current(), now());
             for (entry, _) in &recorded {
                 let id = entry.id();
-                let in_use = recorded.iter().any(|(it, fate)| it.id() == id && *fate == Fate::CheckedOut);
-                prop_assert_eq!(found.iter().any(|candidate| candidate.id == id), !in_use);
+                let of_id = || recorded.iter().filter(|(it, _)| it.id() == id);
+                let in_use = of_id().any(|(_, fate)| *fate == Fate::CheckedOut);
+                let unknown = of_id().any(|(_, fate)| *fate == Fate::Unknown);
+                let run = unknown && of_id().any(|(it, _)| now().duration_since(it.used) < RUN);
+                prop_assert_eq!(found.iter().any(|candidate| candidate.id == id), !in_use && !run);
             }
         }
     }

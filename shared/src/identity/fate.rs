@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use git2::{BranchType, Oid, Repository};
+use git2::{BranchType, ErrorCode, Oid, Repository};
+
+use super::head;
 
 /// What a repository says of one of its branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +18,8 @@ pub enum Fate {
     Open,
     /// A worktree is on it right now.
     CheckedOut,
-    /// The repository itself can't be read, so nothing is known.
+    /// Nothing is known: the repository can't be read, or the branch is not in it while a worktree is on a detached HEAD,
+    /// as in CI, which checks a commit out and keeps the branch's name elsewhere.
     Unknown,
 }
 
@@ -29,10 +32,17 @@ impl Fate {
     /// The fate of `branch` (without `refs/heads/`) in the repository whose common folder is `repository`.
     pub fn of(repository: &Path, branch: &str) -> Self {
         let Ok(repository) = Repository::open(repository) else { return Self::Unknown };
-        if is_checked_out(&repository, branch) {
+        let worktrees = worktrees(&repository);
+        if worktrees.iter().flatten().any(|on| on == branch) {
             return Self::CheckedOut;
         }
-        let Ok(found) = repository.find_branch(branch, BranchType::Local) else { return Self::Gone };
+        let found = match repository.find_branch(branch, BranchType::Local) {
+            Ok(found) => found,
+            Err(error) if error.code() == ErrorCode::NotFound && worktrees.iter().all(Option::is_some) => {
+                return Self::Gone;
+            }
+            Err(_) => return Self::Unknown,
+        };
         if upstream_is_gone(&repository, branch) {
             return Self::Gone;
         }
@@ -48,24 +58,27 @@ impl fmt::Display for Fate {
             Self::Merged => "merged",
             Self::Open => "open",
             Self::CheckedOut => "checked out",
-            Self::Unknown => "repository away",
+            Self::Unknown => "not known",
         })
     }
 }
 
-fn is_checked_out(repository: &Repository, branch: &str) -> bool {
-    let wanted = format!("refs/heads/{branch}");
-    let on = |repository: &Repository| {
-        let head = repository.find_reference("HEAD").ok();
-        head.is_some_and(|head| head.symbolic_target().ok().flatten() == Some(wanted.as_str()))
-    };
-    let worktrees = repository.worktrees().ok();
-    let mut others = worktrees
-        .iter()
-        .flat_map(|names| names.iter().flatten().flatten())
-        .filter_map(|name| Repository::open_from_worktree(&repository.find_worktree(name).ok()?).ok());
+/// What each worktree is on; `None` for a detached HEAD.
+fn worktrees(repository: &Repository) -> Vec<Option<String>> {
+    let common = repository.commondir();
+    let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     // A bare repository's HEAD names the default branch, which nobody has checked out there.
-    (!repository.is_bare() && on(repository)) || others.any(|worktree| on(&worktree))
+    let main = (!is_bare(repository)).then(|| common.to_owned());
+    main.into_iter()
+        .chain(linked.map(|entry| entry.path()))
+        .map(|folder| head::of_worktree(&folder))
+        .collect()
+}
+
+/// Whether the repository is bare, which does not change with the folder that it was opened by.
+fn is_bare(repository: &Repository) -> bool {
+    let config = repository.config().and_then(|config| config.get_bool("core.bare"));
+    config.unwrap_or_else(|_| repository.is_bare())
 }
 
 /// Whether the branch was pushed, and a later fetch found that it is not there any more (`git fetch --prune`).
@@ -190,6 +203,50 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         git.repository.worktree("other", &place.path().join("w"), Some(&options)).unwrap();
         assert_eq!(git.fate("other"), Fate::CheckedOut);
+    }
+
+    #[test]
+    fn what_a_worktree_comes_back_to_is_in_use() {
+        let git = Git::new();
+        let tip = git.repository.find_reference("refs/heads/main").unwrap().target().unwrap();
+        for (name, file, written) in [
+            ("rebased", "rebase-merge/head-name", "refs/heads/rebased\n"),
+            ("bisected", "BISECT_START", "bisected\n"),
+        ] {
+            git.branch(name);
+            git.repository.set_head_detached(tip).unwrap();
+            let file = git.repository.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, written).unwrap();
+            assert_eq!(git.fate(name), Fate::CheckedOut, "{name}");
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!(git.fate(name), Fate::Open, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_worktree_that_is_away_is_still_on_its_branch() {
+        let git = Git::new();
+        git.branch("other");
+        let other = git.repository.find_reference("refs/heads/other").unwrap();
+        let mut options = git2::WorktreeAddOptions::new();
+        options.reference(Some(&other));
+        let place = tempfile::tempdir().unwrap();
+        git.repository.worktree("other", &place.path().join("w"), Some(&options)).unwrap();
+        drop(place);
+        assert_eq!(git.fate("other"), Fate::CheckedOut);
+    }
+
+    #[test]
+    fn of_a_branch_that_is_nowhere_nothing_is_known_while_a_head_is_detached() {
+        let git = Git::new();
+        assert_eq!(git.fate("of-ci"), Fate::Gone);
+        let tip = git.repository.find_reference("refs/heads/main").unwrap().target().unwrap();
+        git.repository.set_head_detached(tip).unwrap();
+        assert_eq!(git.fate("of-ci"), Fate::Unknown);
+        // A name that no reference has can't be looked for.
+        git.repository.set_head("refs/heads/main").unwrap();
+        assert_eq!(git.fate("caf\\xe9"), Fate::Unknown);
     }
 
     #[test]

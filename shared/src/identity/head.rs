@@ -56,6 +56,19 @@ fn detached(job: Option<&Job>) -> Error {
     }
 }
 
+/// The branch that a worktree is on, or comes back to after a rebase or a bisection, by its folder in `.git`; the worktree
+/// itself may be away. `None` where its HEAD is detached.
+pub(super) fn of_worktree(folder: &Path) -> Option<String> {
+    let head = std::fs::read(folder.join("HEAD")).ok()?;
+    let named = head.trim_ascii().strip_prefix(b"ref:").map(<[u8]>::trim_ascii);
+    let bisected = || Some(text(std::fs::read(folder.join("BISECT_START")).ok()?.trim_ascii()));
+    named
+        .and_then(|name| name.strip_prefix(HEADS.as_bytes()))
+        .map(text)
+        .or_else(|| REBASES.iter().find_map(|file| rebased(&folder.join(file))).map(|(name, _)| name))
+        .or_else(bisected)
+}
+
 fn rebased(file: &Path) -> Option<(String, String)> {
     let written = std::fs::read(file).ok()?;
     let name = written.trim_ascii().strip_prefix(HEADS.as_bytes())?;
