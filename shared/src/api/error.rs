@@ -107,7 +107,7 @@ impl ApiError {
             Self::Refused { status: Some(StatusCode::UNAUTHORIZED), message, .. } => {
                 Error::new(Kind::Denied, format!("{doing} failed: the workspace refused the credential"))
                     .because_of(message)
-                    .hint("the token is wrong, expired, or of another workspace: set DATABRICKS_TOKEN anew or run `databricks auth login`")
+                    .hint("it is wrong, expired, or of another workspace: `doctor` says which credential counts, and why")
             }
             Self::Refused { status: Some(StatusCode::FORBIDDEN), message, .. } => {
                 Error::new(Kind::Denied, format!("{doing} failed: this identity may not do that"))
