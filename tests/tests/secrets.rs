@@ -232,6 +232,8 @@ fn no_command_prints_a_secret_that_it_was_not_asked_for() {
     for line in [
         "status",
         "status --json",
+        "doctor",
+        "doctor --json",
         "init",
         "psql -- -c nonsense",
         "destroy",

@@ -15,7 +15,9 @@ use crate::ui;
 
 /// A name must be resolved, and a connection taken, within this time each.
 const STAGE: Duration = Duration::from_secs(4);
-/// A token must be had and the first call answered within this time; the Databricks CLI may renew its own token first.
+/// The first call must be answered within this time.
+const CALL: Duration = Duration::from_secs(5);
+/// The same with the token for it, which the Databricks CLI may have to renew first.
 const ANSWER: Duration = Duration::from_secs(12);
 /// The same where no connection was taken meanwhile: what is left is a way through a proxy.
 const ANSWER_WITHOUT_WIRE: Duration = Duration::from_secs(2);
@@ -115,6 +117,10 @@ async fn cli(auth: &Auth) -> Option<Check> {
     })
 }
 
+fn late(limit: Duration) -> Heard {
+    Heard::Nothing { sent: true, why: format!("no answer came within {} s", limit.as_secs()) }
+}
+
 /// Tries the wire and asks the workspace, at the same time.
 async fn hear(auth: &Auth) -> (Wire, Option<Client>, Heard) {
     let asking = async {
@@ -122,19 +128,18 @@ async fn hear(auth: &Auth) -> (Wire, Option<Client>, Heard) {
             Ok(client) => client,
             Err(error) => return (None, Heard::NoToken(error)),
         };
-        let heard = match client.probe().await {
-            Ok(Probe { user, ahead }) => Heard::Answer(user.map_err(|error| error.into_error(ASKING)), ahead),
-            Err(ApiError::Transport { sent, why }) => Heard::Nothing { sent, why },
-            Err(ApiError::Before(error)) => Heard::NoToken(error),
-            Err(refused) => Heard::NoToken(refused.into_error(ASKING)),
+        let heard = match tokio::time::timeout(CALL, client.probe()).await {
+            Err(_) => late(CALL),
+            Ok(Ok(Probe { user, ahead })) => {
+                Heard::Answer(user.map_err(|error| error.into_error(ASKING)), ahead)
+            }
+            Ok(Err(ApiError::Transport { sent, why })) => Heard::Nothing { sent, why },
+            Ok(Err(ApiError::Before(error))) => Heard::NoToken(error),
+            Ok(Err(refused)) => Heard::NoToken(refused.into_error(ASKING)),
         };
         (Some(client), heard)
     };
     tokio::pin!(asking);
-    let late = |limit: Duration| {
-        let why = format!("no answer came within {} s", limit.as_secs());
-        (None, Heard::Nothing { sent: true, why })
-    };
     let began = tokio::time::Instant::now();
     let (wire, early) = {
         let wire = wire(&auth.host);
@@ -151,7 +156,7 @@ async fn hear(auth: &Auth) -> (Wire, Option<Client>, Heard) {
     let limit = if matches!(wire, Wire::Open) { ANSWER } else { began.elapsed() + ANSWER_WITHOUT_WIRE };
     let (client, heard) = match early {
         Some(heard) => heard,
-        None => tokio::time::timeout_at(began + limit, asking).await.unwrap_or_else(|_| late(limit)),
+        None => tokio::time::timeout_at(began + limit, asking).await.unwrap_or_else(|_| (None, late(limit))),
     };
     (wire, client, heard)
 }
