@@ -1,5 +1,6 @@
 //! A Compose command on the changed model: the local database out, the branch in, then exec.
 
+mod leftovers;
 mod plan;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use lakebase::error::{Error, Kind, Result};
 use lakebase::secret::{MASK, Secret};
 use lakebase::ui::visible;
 
+use self::leftovers::{Leftover, leftovers};
 use crate::agent::{self, Registration};
 use crate::call::Call;
 use crate::gateway;
@@ -322,18 +324,6 @@ async fn read_alone(real: &Real, call: &Call, files: &[PathBuf], world: &mut Wor
     Ok(Alone { said, overlay, settings })
 }
 
-/// A container under the database's name that is there now.
-struct Leftover {
-    id: String,
-    running: bool,
-    /// Whether it is a gateway.
-    gateway: bool,
-    /// Whether it is one that has had no login for some time, and the branch that it stands for.
-    without_login: Option<String>,
-    /// Volumes of a local database that the engine named; Compose takes no such volume over to another image's container.
-    nameless_volumes: Vec<String>,
-}
-
 impl Changed {
     /// Tells the agent, which is started where it does not run, about the project.
     fn register(
@@ -390,37 +380,6 @@ impl Changed {
     async fn leftovers(&self) -> Result<Vec<Leftover>> {
         leftovers(&self.real, &self.project, &self.database).await
     }
-}
-
-/// What stands under the database's name in this project.
-async fn leftovers(real: &Real, project: &str, database: &str) -> Result<Vec<Leftover>> {
-    let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
-    let (project, service) = (label("project", project), label("service", database));
-    let format = format!(
-        "{{{{.ID}}}}\t{{{{.State}}}}\t{{{{json (.Label \"{}\")}}}}\t{{{{.Mounts}}}}\t{{{{.Status}}}}",
-        overlay::seat::BRANCH
-    );
-    let all = ["ps", "--all", "--no-trunc", "--filter", &project, "--filter", &service, "--format", &format];
-    let listed = real.docker(&all).await?;
-    let container = |line: &str| {
-        let mut fields = line.split('\t');
-        let (id, state, branch, mounts) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let status = fields.next()?;
-        // As JSON: an image may bring a label of that name, with tabs and line ends in it.
-        let branch: String = serde_json::from_str(branch).ok()?;
-        let gateway = !branch.is_empty();
-        // The engine's own names are 64 hexadecimal digits.
-        let nameless = |mount: &&str| mount.len() == 64 && mount.chars().all(|c| c.is_ascii_hexdigit());
-        let mounts = mounts.split(',').filter(nameless).map(str::to_owned);
-        Some(Leftover {
-            id: id.to_owned(),
-            running: state != "exited" && state != "created",
-            gateway,
-            without_login: (gateway && status.contains("(unhealthy)")).then_some(branch),
-            nameless_volumes: if gateway { Vec::new() } else { mounts.collect() },
-        })
-    };
-    Ok(listed.lines().filter_map(container).collect())
 }
 
 /// The variables of the override file where no branch is behind the command.

@@ -1,9 +1,13 @@
 //! Observe, plan, apply: from a wanted branch to a live one, or to none.
 
+mod gone;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::gone::delete;
+pub use self::gone::{gone, gone_as_seen};
 use crate::api::{ApiError, ApiResult, Branch, BranchPath, Client, Deadline, Endpoint, Pause, Project, Role};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -13,8 +17,6 @@ use crate::secret::Secret;
 /// A branch and its endpoint must be there within this time; production's copy is instant, its endpoint
 /// may take tens of seconds.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(300);
-/// A DELETE that came during INIT is accepted and then ignored, so it is sent again after this long.
-const DELETE_AGAIN: Duration = Duration::from_secs(3);
 
 /// Which branch, of what, in which project.
 #[derive(Debug, Clone)]
@@ -238,34 +240,6 @@ pub async fn renew(client: &Client, target: &Target, live: &mut Live) -> Result<
     Ok(())
 }
 
-/// Deletes the branch for good and waits until it is gone. Gives whether there was one.
-///
-/// # Errors
-/// Those of [`observe`] and of [`plan::to_gone`], and the API's own.
-pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Result<bool> {
-    let seen = observe(client, target).await?;
-    gone_as_seen(client, target, &seen, report).await
-}
-
-/// The same from an observation.
-///
-/// # Errors
-/// Those of [`plan::to_gone`], and the API's own.
-pub async fn gone_as_seen(
-    client: &Client,
-    target: &Target,
-    seen: &Observation,
-    report: Report<'_>,
-) -> Result<bool> {
-    let steps = plan::to_gone(seen.branch.as_ref())?;
-    for step in &steps {
-        if *step == Step::Delete {
-            delete(client, &target.path, seen.branch.as_ref(), report).await?;
-        }
-    }
-    Ok(!steps.is_empty())
-}
-
 /// Waits until the branch is READY and its endpoint has an address.
 ///
 /// # Errors
@@ -339,30 +313,6 @@ async fn create(
                 return Err(error.into_error(&format!("creating branch {branch}")));
             }
             _ => return Err(error.into_error(&format!("creating branch {branch}"))),
-        }
-    }
-}
-
-/// Deletes the branch and waits until it is gone. One with another uid than was seen is somebody's new one, and stays.
-async fn delete(client: &Client, path: &BranchPath, seen: Option<&Branch>, report: Report<'_>) -> Result<()> {
-    report(Event::Deleting { branch: path.branch.to_string() });
-    let doing = format!("deleting branch {}", path.branch);
-    let mut pause = Pause::new(Deadline::after(READY_WITHIN));
-    let mut sent = None;
-    loop {
-        if sent.is_none_or(|at: std::time::Instant| at.elapsed() > DELETE_AGAIN) {
-            match client.delete_branch(path).await {
-                // A deletion that is under way may be answered so; only the branch itself tells that it is over.
-                Err(error) if error.is_not_found() => {}
-                answer => answer.map_err(|error| error.into_error(&doing))?,
-            }
-            sent = Some(std::time::Instant::now());
-        }
-        match client.branch(path).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error.into_error(&doing)),
-            Ok(found) if seen.is_some_and(|seen| seen.uid != found.uid) => return Ok(()),
-            Ok(_) => pause.wait().await?,
         }
     }
 }
