@@ -72,8 +72,10 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<()> {
     // None waits for another; what is wrong with the project shows first, whichever is ready first.
     let settings = &session.project.settings;
     let by_gateway = settings.connect()? == Connect::Gateway;
+    // A plan changes nothing: the engine gets no image for it either.
+    let wants_image = by_gateway && !call.plan;
     let gateway =
-        async { if by_gateway { gateway::prepare(&real, world.env).await.map(Some) } else { Ok(None) } };
+        async { if wants_image { gateway::prepare(&real, world.env).await.map(Some) } else { Ok(None) } };
     let (said, seen, gateway) = tokio::join!(
         read(&real, call, &files, settings, &world.cwd),
         ensure::observe(&client, &session.target),
