@@ -66,7 +66,7 @@ status=0
 cargo test --workspace --no-fail-fast --quiet -- ${full:+--include-ignored} ${only:+"$only"} 2>&1 | tee "$results" || status=1
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$results")
 left_out=()
-for script in tests/*_test.sh; do
+for script in tests/*_test.sh ${full:+tests/mutants.sh}; do
   [[ $script == *"$only"* ]] || continue
   step "$script"
   code=0
