@@ -196,6 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn the_explanation_says_what_is_in_the_words_and_whether_they_were_cut() {
+        let why = |user: &str, branch: &str| {
+            let identity = GitIdentity { user: user.into(), email: String::new(), branch: branch.into() };
+            let steps = BranchId::explain(&identity);
+            (steps[0].why.clone(), steps[1].why.clone())
+        };
+        let (of, length) = why("Ada", "main");
+        assert!(of.starts_with("user and branch") && length.starts_with("nothing is cut"), "{of}; {length}");
+        let (of, length) = why("", &"x".repeat(80));
+        assert!(of.starts_with("the branch, as there is no git user"), "{of}");
+        assert!(length.starts_with("cut from 80 to 53 characters"), "{length}");
+    }
+
+    #[test]
     fn names_without_a_latin_letter_still_differ() {
         assert_ne!(id("王", "w@x", "分支"), id("王", "w@x", "分枝"));
     }
