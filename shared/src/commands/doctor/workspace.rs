@@ -76,7 +76,7 @@ pub async fn look(auth: Result<Auth>) -> Found {
     let (cli, (wire, client, heard)) = tokio::join!(cli(&auth), hear(&auth));
     checks.extend(cli);
     checks.push(host(&auth.host, &wire, &heard));
-    checks.push(accepted(&heard));
+    checks.push(accepted(&auth.source, &heard));
     checks.push(clock(&heard));
     let reached = match (client, heard) {
         (Some(client), Heard::Answer(Ok(user), _)) => Some((client, user)),
@@ -212,7 +212,9 @@ fn host(host: &str, wire: &Wire, heard: &Heard) -> Check {
     }
 }
 
-fn accepted(heard: &Heard) -> Check {
+/// `source` is where the credential was read: who is told by `doctor` that it was refused must not
+/// be sent to `doctor` for that.
+fn accepted(source: &str, heard: &Heard) -> Check {
     let id = "credential.accepted";
     match heard {
         Heard::NoToken(error) if error.kind == Kind::Unreachable => {
@@ -223,6 +225,10 @@ fn accepted(heard: &Heard) -> Check {
         Heard::Answer(Ok(user), _) => {
             Check::ok(id, format!("the workspace knows the credential as {user}")).with("user", user.as_str())
         }
+        Heard::Answer(Err(error), _) if error.kind == Kind::Denied => Check::fail(id, error.to_string())
+            .cure(format!(
+                "the credential of {source} is wrong, expired, or of another workspace: put a new one there"
+            )),
         Heard::Answer(Err(error), _) => Check::failed(id, error),
     }
 }
@@ -284,17 +290,17 @@ mod tests {
 
     #[test]
     fn a_credential_is_accepted_refused_or_not_tried() {
-        assert_eq!(accepted(&answer(Ok("ada@example.com"), None)).status, Status::Ok);
-        let refused = accepted(&answer(Err("no"), None));
+        assert_eq!(accepted("a file", &answer(Ok("ada@example.com"), None)).status, Status::Ok);
+        let refused = accepted("a file", &answer(Err("no"), None));
         assert!(refused.status == Status::Fail && !refused.cure.is_empty(), "{refused:?}");
-        assert_eq!(accepted(&nothing(true)).status, Status::Skip);
+        assert_eq!(accepted("a file", &nothing(true)).status, Status::Skip);
         let log_in = Heard::NoToken(Error::new(Kind::NoCredential, "no token").hint("log in"));
         assert_eq!(
-            (accepted(&log_in).status, accepted(&log_in).cure),
+            (accepted("a file", &log_in).status, accepted("a file", &log_in).cure),
             (Status::Fail, vec!["log in".to_owned()])
         );
         let out_of_reach = Heard::NoToken(Error::new(Kind::Unreachable, "no"));
-        assert_eq!(accepted(&out_of_reach).status, Status::Skip);
+        assert_eq!(accepted("a file", &out_of_reach).status, Status::Skip);
     }
 
     #[test]
