@@ -3,7 +3,11 @@
 //! A session owns no buffer: bytes are read into one that all sessions of a thread share, and written from it at once.
 //! Only what the other side does not take at that moment is kept, until it does. So a thousand idle sessions hold
 //! nothing, and a busy one always finds its buffer in the processor's cache.
+//!
+//! Nobody looks at the bytes of [`join`]. What does is a [`Sight`], handed to [`join_seen`]: the same pumps, and nothing of
+//! it where there is none.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -27,36 +31,179 @@ thread_local! {
 /// The two ends are not alike. A client that stops sending still reads the answers to what it sent, so
 /// only the server's writing half is closed then. A server that stops sending has ended the session,
 /// and the client's connection ends with it: an idle client would never find out otherwise.
-pub async fn join<C, S>(mut client: C, mut server: S) -> io::Result<()>
+pub async fn join<C, S>(client: C, server: S) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut up, mut down) = (Pump::default(), Pump::default());
-    let mut client_sends = true;
-    let mut server_hears = true;
-    let result = poll_fn(|cx| {
-        if let Poll::Ready(result) = down.poll(cx, &mut server, &mut client) {
-            return Poll::Ready(result);
-        }
-        if client_sends {
-            match up.poll(cx, &mut client, &mut server) {
-                Poll::Ready(Ok(())) => client_sends = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {}
-            }
-        }
-        // A server that has gone says so on its own side, whatever comes of this.
-        if !client_sends && server_hears && Pin::new(&mut server).poll_shutdown(cx).is_ready() {
-            server_hears = false;
-        }
-        Poll::Pending
-    })
-    .await;
-    // A client that vanished without a goodbye ends here too: the server rolls back on seeing the end.
-    let goodbyes = async { tokio::join!(client.shutdown(), server.shutdown()) };
-    let _ = tokio::time::timeout(GOODBYE, goodbyes).await;
+    join_seen(client, server, &mut Blind).await
+}
+
+/// The same under the eyes of `sight`, which may keep bytes back.
+pub async fn join_seen<C, S>(client: C, server: S, sight: &mut impl Sight) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut joined = Joined::new(client, server);
+    let result = joined.carry(sight).await;
+    joined.part().await;
     result
+}
+
+/// Looks at the bytes of a session as they are read, and says which of them go on.
+pub trait Sight {
+    /// What goes to the server of what was read from the client.
+    fn up<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]>;
+
+    /// What goes to the client of what was read from the server.
+    fn down<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]>;
+
+    /// What was kept back of the client's bytes, when it sends no more.
+    fn last_up(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// What was kept back of the server's bytes, when it has ended.
+    fn last_down(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Whether more may be read of the client. Asked again after anything came from the server.
+    fn hears_client(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Joined::carry`] is to pause here: nothing is read until it is called again.
+    fn pauses(&self) -> bool {
+        false
+    }
+}
+
+/// Sees nothing.
+struct Blind;
+
+impl Sight for Blind {
+    #[inline]
+    fn up<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(chunk)
+    }
+
+    #[inline]
+    fn down<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(chunk)
+    }
+}
+
+/// A client and its server, and what is on its way between them.
+pub struct Joined<C, S> {
+    /// The client.
+    pub client: C,
+    /// The server.
+    pub server: S,
+    up: Pump,
+    down: Pump,
+    client_sends: bool,
+    server_hears: bool,
+}
+
+impl<C, S> Joined<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Joins the two; nothing moves before [`Self::carry`].
+    pub fn new(client: C, server: S) -> Self {
+        Self {
+            client,
+            server,
+            up: Pump::default(),
+            down: Pump::default(),
+            client_sends: true,
+            server_hears: true,
+        }
+    }
+
+    /// Moves bytes as [`join`] does, until the session is over or `sight` pauses. A pause leaves nothing half written: what
+    /// was read before it has been taken by the other side.
+    pub async fn carry(&mut self, sight: &mut impl Sight) -> io::Result<()> {
+        poll_fn(|cx| {
+            if let Poll::Ready(result) =
+                self.down.poll::<Down, _, _, _>(cx, &mut self.server, &mut self.client, sight)
+            {
+                return Poll::Ready(result);
+            }
+            if self.client_sends {
+                match self.up.poll::<Up, _, _, _>(cx, &mut self.client, &mut self.server, sight) {
+                    Poll::Ready(Ok(())) => self.client_sends = false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if sight.pauses() && self.up.is_empty() && self.down.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            // A server that has gone says so on its own side, whatever comes of this.
+            if !self.client_sends
+                && self.server_hears
+                && Pin::new(&mut self.server).poll_shutdown(cx).is_ready()
+            {
+                self.server_hears = false;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says goodbye to both. A client that vanished without one ends here too: the server rolls back on seeing the end.
+    pub async fn part(mut self) {
+        let goodbyes = async { tokio::join!(self.client.shutdown(), self.server.shutdown()) };
+        let _ = tokio::time::timeout(GOODBYE, goodbyes).await;
+    }
+}
+
+/// Which of a sight's eyes a direction passes.
+trait Direction {
+    /// Whether anything may be read now.
+    fn open(sight: &impl Sight) -> bool;
+    /// What goes on of `chunk`.
+    fn pass<'a>(sight: &mut impl Sight, chunk: &'a [u8]) -> Cow<'a, [u8]>;
+    /// What was kept back.
+    fn last(sight: &mut impl Sight) -> Vec<u8>;
+}
+
+/// Towards the server.
+struct Up;
+
+impl Direction for Up {
+    fn open(sight: &impl Sight) -> bool {
+        sight.hears_client() && !sight.pauses()
+    }
+
+    fn pass<'a>(sight: &mut impl Sight, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        sight.up(chunk)
+    }
+
+    fn last(sight: &mut impl Sight) -> Vec<u8> {
+        sight.last_up()
+    }
+}
+
+/// Towards the client.
+struct Down;
+
+impl Direction for Down {
+    fn open(sight: &impl Sight) -> bool {
+        !sight.pauses()
+    }
+
+    fn pass<'a>(sight: &mut impl Sight, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        sight.down(chunk)
+    }
+
+    fn last(sight: &mut impl Sight) -> Vec<u8> {
+        sight.last_down()
+    }
 }
 
 /// One direction.
@@ -72,11 +219,24 @@ struct Pump {
 }
 
 impl Pump {
+    /// Whether everything that was read has been taken.
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty() && !self.unflushed
+    }
+
     /// Moves what there is; ready when the source has ended and everything was handed over.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    fn poll<D, R, W, V>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        sight: &mut V,
+    ) -> Poll<io::Result<()>>
     where
+        D: Direction,
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
+        V: Sight,
     {
         loop {
             while self.taken < self.rest.len() {
@@ -85,14 +245,16 @@ impl Pump {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 self.taken += count;
+                self.unflushed = true;
             }
             if self.taken > 0 {
                 // Freed, not cleared: an idle session holds nothing.
                 self.rest = Vec::new();
                 self.taken = 0;
             }
-            if !self.ended {
-                let read = SCRATCH.with_borrow_mut(|scratch| self.poll_chunk(cx, from, to, scratch));
+            if !self.ended && D::open(sight) {
+                let read = SCRATCH
+                    .with_borrow_mut(|scratch| self.poll_chunk::<D, _, _, _>(cx, from, to, sight, scratch));
                 match read {
                     Poll::Ready(result) => {
                         result?;
@@ -110,16 +272,19 @@ impl Pump {
     }
 
     /// Reads once and writes as much of it as is taken; keeps the rest.
-    fn poll_chunk<R, W>(
+    fn poll_chunk<D, R, W, V>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
+        sight: &mut V,
         scratch: &mut [u8],
     ) -> Poll<io::Result<()>>
     where
+        D: Direction,
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
+        V: Sight,
     {
         let mut chunk = ReadBuf::new(scratch);
         match ready!(Pin::new(from).poll_read(cx, &mut chunk)) {
@@ -128,17 +293,22 @@ impl Pump {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Poll::Ready(Err(error)),
         }
-        let mut chunk = chunk.filled();
-        self.ended = chunk.is_empty();
-        while !chunk.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, chunk)? {
+        if chunk.filled().is_empty() {
+            self.ended = true;
+            self.rest = D::last(sight);
+            return Poll::Ready(Ok(()));
+        }
+        let seen = D::pass(sight, chunk.filled());
+        let mut written = 0;
+        while written < seen.len() {
+            match Pin::new(&mut *to).poll_write(cx, &seen[written..])? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(count) => {
                     self.unflushed = true;
-                    chunk = &chunk[count..];
+                    written += count;
                 }
                 Poll::Pending => {
-                    self.rest = chunk.to_vec();
+                    self.rest = seen[written..].to_vec();
                     break;
                 }
             }

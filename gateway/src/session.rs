@@ -16,6 +16,7 @@ pub use crate::refusal::CANNOT_CONNECT_NOW;
 use crate::refusal::{CONNECTION_FAILURE, Refusal, ServerError};
 use crate::secret::Secret;
 use crate::stream::{self, Stream};
+use crate::tap::{self, Tapping};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// First pause before a server that was not there is asked again; each one is twice as long as the one before.
@@ -117,6 +118,16 @@ pub enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// That of a session that ran.
+    pub fn of(joined: io::Result<()>) -> Self {
+        match joined {
+            Ok(()) => Self::Ended,
+            Err(error) => Self::Failed(error.kind().to_string()),
+        }
+    }
+}
+
 /// Serves one connection from its first byte to its last. `admitted` is called when the client is let in:
 /// whatever the caller holds to limit strangers can be let go then.
 pub async fn serve<A: Authenticator>(
@@ -126,24 +137,63 @@ pub async fn serve<A: Authenticator>(
     options: SessionOptions,
     admitted: impl FnOnce(),
 ) -> Outcome {
-    match Box::pin(start(stream, tls, authenticator, options, admitted)).await {
-        Ok((client, server)) => match proxy::join(client, server).await {
-            Ok(()) => Outcome::Ended,
-            Err(error) => Outcome::Failed(error.kind().to_string()),
-        },
+    match open(stream, tls, authenticator, options, admitted).await {
+        Ok(opened) => Outcome::of(proxy::join(opened.client, opened.server).await),
         Err(outcome) => outcome,
     }
 }
 
-/// Everything before the first query. Apart from [`serve`] and boxed there, so that what it needs is given back before
-/// the session runs.
+/// The same while `tapping` listens. A connection that is no session is not told.
+pub async fn serve_tapped<A: Authenticator>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    authenticator: &A,
+    options: SessionOptions,
+    tapping: &Tapping,
+    admitted: impl FnOnce(),
+) -> Outcome {
+    match open(stream, tls, authenticator, options, admitted).await {
+        Ok(Opened { client, server, user, database }) => {
+            Outcome::of(tap::join(client, server, tapping, &user, &database).await)
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// A client that was let in, and its server, not joined yet.
+pub struct Opened {
+    /// The client; it has been told "authentication ok".
+    pub client: Stream,
+    /// The server, which says next what a session begins with.
+    pub server: Stream,
+    /// The user that the client is there.
+    pub user: String,
+    /// The database that it is in.
+    pub database: String,
+}
+
+/// Everything before the first query, for a caller that joins the two itself. Boxed, so that what it needs is given back
+/// before the session runs.
+///
+/// # Errors
+/// How the connection ended, where no session came of it.
+pub async fn open<A: Authenticator>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    authenticator: &A,
+    options: SessionOptions,
+    admitted: impl FnOnce(),
+) -> Result<Opened, Outcome> {
+    Box::pin(start(stream, tls, authenticator, options, admitted)).await
+}
+
 async fn start<A: Authenticator>(
     stream: TcpStream,
     tls: &TlsAcceptor,
     authenticator: &A,
     options: SessionOptions,
     admitted: impl FnOnce(),
-) -> Result<(Stream, Stream), Outcome> {
+) -> Result<Opened, Outcome> {
     stream::tune(&stream);
     let policy = authenticator.policy();
     let until = Instant::now() + options.startup_timeout;
@@ -173,17 +223,17 @@ async fn start<A: Authenticator>(
         Ok(Ok(Ok(session))) => session,
     };
     let opened = tokio::select! {
-        opened = open(authenticator, &login, options, admitted) => opened,
+        opened = reach(authenticator, &login, options, admitted) => opened,
         // Nobody is left to wait for the answer.
         () = client.gone() => return Err(Outcome::HungUp),
     };
     match opened {
-        Ok((server, first)) => {
+        Ok((server, first, admission)) => {
             if let Err(error) = client.write_all(&first).await {
                 return Err(Outcome::Failed(error.kind().to_string()));
             }
             let _ = client.flush().await;
-            Ok((client, server))
+            Ok(Opened { client, server, user: admission.user, database: admission.database })
         }
         Err(Closed::Refusal(refusal)) => {
             frontend::refuse(&mut client, refusal.clone()).await;
@@ -208,12 +258,12 @@ enum Closed {
 }
 
 /// Gets the client its server, waiting and asking again as the options allow.
-async fn open<A: Authenticator>(
+async fn reach<A: Authenticator>(
     authenticator: &A,
     login: &Login,
     options: SessionOptions,
     admitted: impl FnOnce(),
-) -> Result<(Stream, Vec<u8>), Closed> {
+) -> Result<(Stream, Vec<u8>, Admission), Closed> {
     let mut admission = authenticator.authenticate(login).await.map_err(Closed::Refusal)?;
     admitted();
     let began = Instant::now();
@@ -228,7 +278,7 @@ async fn open<A: Authenticator>(
         let parameters = startup_parameters(login, &admission);
         let attempt = admission.upstream.start(&parameters, admission.password.as_ref());
         let error = match tokio::time::timeout_at(deadline, attempt).await {
-            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Ok((server, first))) => return Ok((server, first, admission)),
             Ok(Err(error)) => error,
             Err(_) => UpstreamError::Connect(io::ErrorKind::TimedOut.into()),
         };
