@@ -1,5 +1,6 @@
 //! SQL towards a branch: one session over TLS, its certificate verified.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{DbError, ErrorPosition};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Row, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Config, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connection::Connection;
@@ -57,6 +58,18 @@ impl Session {
     /// # Errors
     /// [`Refused`], of [`Kind::Database`] where the server answered and of [`Kind::Unreachable`] where it did not.
     pub async fn open(connection: &Connection, ca: Option<&str>) -> Result<Self, Refused> {
+        Self::open_heard(connection, ca, |_| ()).await
+    }
+
+    /// The same, with somebody who hears what the server says beside its answers, as it comes.
+    ///
+    /// # Errors
+    /// As for [`Session::open`].
+    pub async fn open_heard(
+        connection: &Connection,
+        ca: Option<&str>,
+        listener: impl Fn(&DbError) + Send + 'static,
+    ) -> Result<Self, Refused> {
         let mut config = Config::new();
         config
             .host(&connection.host)
@@ -78,10 +91,14 @@ impl Session {
                 format!("the branch's database did not take a login within {} s", LOGIN_WITHIN.as_secs()),
             )));
         };
-        let (client, wire) = connected.map_err(|error| refused(connection, &error))?;
+        let (client, mut wire) = connected.map_err(|error| refused(connection, &error))?;
         let wire = tokio::spawn(async move {
             // What goes wrong on the wire is the failure of the statement that waits.
-            let _ = wire.await;
+            while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
+                if let AsyncMessage::Notice(notice) = message {
+                    listener(&notice);
+                }
+            }
         });
         Ok(Self { client, wire })
     }
@@ -92,6 +109,15 @@ impl Session {
     /// [`Kind::Database`] in the server's words.
     pub async fn rows(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
         self.client.query(statement, parameters).await.map_err(|error| failed("reading the branch", &error))
+    }
+
+    /// Whether the server takes a statement, which is parsed and not run.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] in the server's words.
+    pub async fn prepares(&self, statement: &str) -> Result<()> {
+        let prepared = self.client.prepare(statement).await;
+        prepared.map(drop).map_err(|error| failed("preparing a statement", &error))
     }
 
     /// The first value that statements give, which run as one simple query.

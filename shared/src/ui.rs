@@ -128,6 +128,20 @@ impl Ui {
         self.spinner = Some(spinner);
     }
 
+    /// Moving progress of one piece of long work, where a terminal shows it. Gives whether one does.
+    pub fn progress(&mut self, text: &str) -> bool {
+        if !self.terminal {
+            return false;
+        }
+        let spinner = self.spinner.get_or_insert_with(|| {
+            let spinner = indicatif::ProgressBar::new_spinner();
+            spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+            spinner
+        });
+        spinner.set_message(visible(text));
+        true
+    }
+
     /// Ends the moving progress, if there is any.
     pub fn rest(&mut self) {
         if let Some(spinner) = self.spinner.take() {

@@ -148,6 +148,7 @@ fn both(config: &Path, manifest: &Path) -> Error {
 }
 
 /// A project, a git identity, and the branch that belongs to both.
+#[derive(Debug, Clone)]
 pub struct Session {
     /// The settings.
     pub project: Project,

@@ -1,0 +1,19 @@
+-- Every relation of the database that is not the system's, an extension's or the sensor's own.
+SELECT c.oid AS oid, n.nspname::text AS schema, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+    c.relkind::text AS kind, pg_get_userbyid(c.relowner)::text AS owner,
+    coalesce(pg_relation_filenode(c.oid), 0) AS file,
+    CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) WHEN c.relkind IN ('i', 'S') THEN pg_relation_size(c.oid)
+        ELSE 0 END AS bytes,
+    c.reltuples::float8 AS rows, c.relispopulated AS populated, i.indrelid AS of_table, coalesce(i.indisvalid, true) AS valid,
+    coalesce((SELECT array_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+        || ' ' || a.privilege_type)
+        FROM aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner), '{}') AS grants,
+    (SELECT array_agg(quote_ident(a.attname) ORDER BY k.place)
+        FROM pg_index p, unnest(p.indkey) WITH ORDINALITY AS k (attribute, place), pg_attribute a
+        WHERE p.indrelid = c.oid AND p.indisprimary AND a.attrelid = c.oid AND a.attnum = k.attribute) AS primary_key
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_index i ON i.indexrelid = c.oid
+WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'lakebase_check')
+    AND c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S', 'i', 'I')
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')

@@ -1,0 +1,132 @@
+//! Everything that was measured, before anybody judges it.
+
+use lakebase::schema::Change;
+use serde::Serialize;
+
+use crate::catalog::{Left, Snapshot};
+use crate::runner::How;
+use crate::stall::Stall;
+use crate::timeline::Timeline;
+use crate::wire::Failure;
+
+/// All facts of one check.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What is checked: a migration's name, or the command.
+    pub name: String,
+    /// Migrations in the files that production has not run.
+    pub pending: Vec<String>,
+    /// Heads of the history in the files; `None` where the tool has no such thing.
+    pub heads: Option<Vec<String>>,
+    /// Files of migrations that production has run in another form.
+    pub edited: Vec<String>,
+    /// The clean run.
+    pub up: Up,
+    /// The second run of the same command.
+    pub again: Option<Again>,
+    /// The way back.
+    pub down: Option<Down>,
+    /// What clients waited for, measured in a run of its own.
+    pub measured: Option<Vec<Stall>>,
+    /// What happened behind an open reader, one for each table.
+    pub queue: Option<Vec<Queue>>,
+    /// The old application on the new schema.
+    pub queries: Option<Queries>,
+    /// What could not be seen, and why.
+    pub unseen: Vec<String>,
+    /// What saw something.
+    pub sensors: Vec<&'static str>,
+}
+
+/// One run of the migration.
+#[derive(Debug, Default)]
+pub struct Up {
+    /// How it ended.
+    pub ended: Option<How>,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
+    /// The end of what it printed.
+    pub tail: String,
+    /// What passed the wire.
+    pub timeline: Timeline,
+    /// The failure that counts: the last one of the server.
+    pub failure: Option<Failure>,
+    /// Rows that offend, and the words for them.
+    pub offending: Option<(i64, String)>,
+    /// The catalogs before.
+    pub before: Snapshot,
+    /// The catalogs after.
+    pub after: Snapshot,
+    /// What it left behind.
+    pub left: Vec<Left>,
+    /// How the schema changed.
+    pub changes: Vec<Change>,
+    /// Stalls by the locks that were held.
+    pub stalls: Vec<Stall>,
+}
+
+impl Up {
+    /// Whether the command said that all is well.
+    pub fn is_ok(&self) -> bool {
+        matches!(self.ended, Some(How::Code(0)))
+    }
+
+    /// Bytes of write-ahead log.
+    pub fn wal(&self) -> Option<i64> {
+        Some(self.after.wal? - self.before.wal?)
+    }
+
+    /// By how many bytes the database grew.
+    pub fn growth(&self) -> i64 {
+        self.after.bytes - self.before.bytes
+    }
+
+    /// The name of a table that existed before.
+    pub fn table(&self, oid: u32) -> &str {
+        self.before.relations.get(&oid).map_or("?", |relation| relation.short())
+    }
+}
+
+/// The second run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Again {
+    /// Whether the command said that all is well.
+    pub ok: bool,
+    /// What it changed, a line for each object.
+    pub changed: Vec<String>,
+}
+
+/// The way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Down {
+    /// Whether the command said that all is well.
+    pub ok: bool,
+    /// What is not as it was at the start, a line for each object.
+    pub differs: Vec<String>,
+    /// Tables that lost rows, and how many.
+    pub lost: Vec<(String, i64)>,
+    /// Whether the way up worked once more.
+    pub up_again: Option<bool>,
+}
+
+/// What happened while somebody had read a table and not ended the transaction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Queue {
+    /// The table.
+    pub table: String,
+    /// Whether the migration waited at all.
+    pub waited: bool,
+    /// How long readers that came later waited, in milliseconds, at least.
+    pub readers_ms: f64,
+    /// Whether the migration gave up by itself.
+    pub gave_up: bool,
+}
+
+/// Queries of the old application, prepared before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Queries {
+    /// How many worked before.
+    pub worked: usize,
+    /// Those that fail now: the text, and the server's words.
+    pub broken: Vec<(String, String)>,
+}

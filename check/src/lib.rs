@@ -1,0 +1,20 @@
+//! `check`: will this migration work against production?
+//!
+//! ```text
+//! the project's command on a fork -> what passed the wire, what the server's own sensors saw, what its catalogs say
+//!     -> facts -> findings against limits -> a verdict and its reports
+//! ```
+//!
+//! Modules stand in that order. What needs no server is pure: [`lock`], [`text`], [`timeline`].
+
+pub mod catalog;
+pub mod facts;
+pub mod limits;
+pub mod lock;
+pub mod runner;
+pub mod sampler;
+pub mod sensor;
+pub mod stall;
+pub mod text;
+pub mod timeline;
+pub mod wire;

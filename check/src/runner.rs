@@ -1,0 +1,186 @@
+//! Starts the project's own migration command, and sees it to its end.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use lakebase::error::{Error, Kind, Result};
+use lakebase::secret::Secret;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+/// Lines of its output that are kept.
+const LINES: usize = 40;
+/// How long it may take to end when it is told to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long its last lines may take after its end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A command, ready to be started any number of times.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The program, found.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Where.
+    pub folder: PathBuf,
+    /// Variables that must not reach it.
+    pub without: Vec<&'static str>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// By itself, with an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// By us, at the deadline.
+    Deadline,
+}
+
+/// A command's end.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How.
+    pub how: How,
+    /// After how many milliseconds.
+    pub ms: f64,
+    /// The last lines of what it printed.
+    pub tail: String,
+}
+
+impl Job {
+    /// The command that `words` are, found as a shell would.
+    ///
+    /// # Errors
+    /// [`Kind::Program`] where there is none.
+    pub fn new(
+        words: &[String],
+        path: Option<&str>,
+        folder: PathBuf,
+        without: Vec<&'static str>,
+    ) -> Result<Self> {
+        let (name, arguments) =
+            words.split_first().ok_or_else(|| Error::new(Kind::Usage, "no migration command"))?;
+        let program = which::which_in(name, path, &folder).map_err(|error| {
+            Error::new(Kind::Program, format!("the command `{name}` was not found")).because(&error)
+        })?;
+        Ok(Self { program, arguments: arguments.to_vec(), folder, without })
+    }
+
+    /// Runs it with `variables` laid over the environment, for no longer than `deadline`. It reads nothing: who asks a question
+    /// gets no answer. What it prints is kept, and given to `line` as it comes.
+    ///
+    /// # Errors
+    /// [`Kind::Program`] where it could not be started.
+    pub async fn run(
+        &self,
+        variables: &[(&str, Secret)],
+        deadline: Duration,
+        mut line: impl FnMut(&str),
+    ) -> Result<Ended> {
+        let began = Instant::now();
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .current_dir(&self.folder)
+            .envs(variables.iter().map(|(name, value)| (name, value.expose())));
+        for name in &self.without {
+            command.env_remove(name);
+        }
+        // A group of its own: what it starts ends with it.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let started = command.kill_on_drop(true).spawn();
+        let mut child = started.map_err(|error| {
+            Error::new(Kind::Program, format!("`{}` could not be started", self.program.display()))
+                .because(&error)
+        })?;
+        let group = Group(child.id());
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let mut tail = VecDeque::new();
+        let (told, mut lines) = tokio::sync::mpsc::channel(64);
+        let readers = [tokio::spawn(pass(out, told.clone())), tokio::spawn(pass(err, told))];
+        let until = tokio::time::Instant::now() + deadline;
+        let how = loop {
+            tokio::select! {
+                biased;
+                Some(text) = lines.recv() => {
+                    line(&text);
+                    if tail.len() == LINES {
+                        tail.pop_front();
+                    }
+                    tail.push_back(text);
+                }
+                status = child.wait() => break how(status),
+                () = tokio::time::sleep_until(until) => {
+                    group.end(&mut child).await;
+                    break How::Deadline;
+                }
+            }
+        };
+        let ms = began.elapsed().as_secs_f64() * 1000.0;
+        // What it left in the background may hold the pipes for ever.
+        let rest = async {
+            while let Some(text) = lines.recv().await {
+                line(&text);
+                tail.push_back(text);
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        for reader in readers {
+            reader.abort();
+        }
+        drop(group);
+        Ok(Ended { how, ms, tail: Vec::from(tail).join("\n") })
+    }
+}
+
+fn how(status: std::io::Result<std::process::ExitStatus>) -> How {
+    use std::os::unix::process::ExitStatusExt;
+    let Ok(status) = status else { return How::Signal(0) };
+    status.code().map_or_else(|| How::Signal(status.signal().unwrap_or_default()), How::Code)
+}
+
+async fn pass(from: Option<impl AsyncRead + Unpin>, to: tokio::sync::mpsc::Sender<String>) {
+    let Some(from) = from else { return };
+    let mut lines = BufReader::new(from).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The command and all that it started; what is left of it ends with this.
+struct Group(Option<u32>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(id), signal);
+        }
+    }
+
+    /// Asks it to end, and makes it.
+    async fn end(&self, child: &mut Child) {
+        self.signal(Signal::SIGTERM);
+        if tokio::time::timeout(GOODBYE, child.wait()).await.is_err() {
+            self.signal(Signal::SIGKILL);
+            let _ = child.wait().await;
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}

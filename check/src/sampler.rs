@@ -1,0 +1,234 @@
+//! The server-side sampler: it sees what event triggers do not, `UPDATE`, `LOCK`, `VACUUM FULL` and `CREATE INDEX
+//! CONCURRENTLY` among it, as long as it is held longer than the sampler sleeps.
+//!
+//! A loop on the server looks at `pg_locks` and commits each turn, so that it holds no snapshot that `CREATE INDEX
+//! CONCURRENTLY` would wait for. It tells only what has changed, and ends when the lock that its owner holds is gone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use lakebase::connection::Connection;
+use lakebase::error::{Error, Result};
+use lakebase::sql::{Refused, Session};
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
+use crate::lock::Mode;
+use crate::timeline::{Hold, Seen, Statement};
+
+/// SQLSTATE of its messages.
+const SQLSTATE: &str = "LB002";
+/// What the sampler sleeps between two looks, in seconds.
+const PAUSE: f64 = 0.002;
+/// Names the advisory lock that lets it run.
+const KEY: (i32, i32) = (0x1a_ba5e, 0xc4ec);
+
+/// What was held at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Milliseconds since the run began.
+    pub at: f64,
+    /// Process, relation, mode, and whether it is held or waited for.
+    pub locks: Vec<(i32, u32, Mode, bool)>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    at: f64,
+    #[serde(default)]
+    locks: Option<Vec<(i32, u32, String, bool)>>,
+}
+
+/// Samples by the server's clock, and what to add to that for ours.
+#[derive(Default)]
+struct Log {
+    told: Vec<Told>,
+    skew: Option<f64>,
+}
+
+/// A sampler that runs.
+pub struct Sampler {
+    log: Arc<Mutex<Log>>,
+    running: JoinHandle<Result<()>>,
+}
+
+impl Sampler {
+    /// Starts it. `owner` is the session that keeps it running; sessions of `ours` are not looked at. `origin` is when the
+    /// run begins.
+    ///
+    /// # Errors
+    /// [`lakebase::error::Kind::Database`] or [`lakebase::error::Kind::Unreachable`].
+    pub async fn start(
+        owner: &Session,
+        connection: &Connection,
+        ca: Option<&str>,
+        ours: &[i32],
+        origin: Instant,
+    ) -> Result<Self> {
+        owner.run(&format!("SELECT pg_advisory_lock({}, {})", KEY.0, KEY.1)).await?;
+        let log = Arc::<Mutex<Log>>::default();
+        let hears = Arc::clone(&log);
+        let session = Session::open_heard(connection, ca, move |notice| {
+            let now = origin.elapsed().as_secs_f64() * 1000.0;
+            if notice.code().code() != SQLSTATE {
+                return;
+            }
+            let Ok(told) = serde_json::from_str::<Told>(notice.message()) else { return };
+            let mut log = hears.lock().unwrap_or_else(PoisonError::into_inner);
+            let skew = now - told.at * 1000.0;
+            log.skew = Some(log.skew.map_or(skew, |least| least.min(skew)));
+            log.told.push(told);
+        });
+        let session = session.await.map_err(|refused: Refused| Error::from(refused))?;
+        let text = program(ours);
+        let running = tokio::spawn(async move { session.run(&text).await });
+        let sampler = Self { log, running };
+        sampler.first_look().await;
+        Ok(sampler)
+    }
+
+    /// Waits until it has looked once.
+    async fn first_look(&self) {
+        while !self.running.is_finished() && self.log().told.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, and gives what it saw.
+    ///
+    /// # Errors
+    /// [`lakebase::error::Kind::Database`]: it did not run to this end.
+    pub async fn stop(self, owner: &Session) -> Result<Vec<Sample>> {
+        owner.run(&format!("SELECT pg_advisory_unlock({}, {})", KEY.0, KEY.1)).await?;
+        let Self { log, running } = self;
+        running.await.unwrap_or(Ok(()))?;
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let skew = log.skew.unwrap_or_default();
+        let sample = |told: &Told| Sample {
+            at: told.at * 1000.0 + skew,
+            locks: told
+                .locks
+                .iter()
+                .flatten()
+                .filter_map(|(pid, relation, mode, held)| Some((*pid, *relation, Mode::parse(mode)?, *held)))
+                .collect(),
+        };
+        Ok(log.told.iter().map(sample).collect())
+    }
+}
+
+fn program(ours: &[i32]) -> String {
+    let ours: Vec<String> = ours.iter().map(i32::to_string).collect();
+    let (class, object) = KEY;
+    format!(
+        "DO $lakebase$
+        DECLARE
+            seen text;
+            seen_before text := '-';
+            goes_on boolean;
+        BEGIN
+            LOOP
+                SELECT jsonb_agg(jsonb_build_array(pid, relation::int8, mode, granted) ORDER BY pid, relation, mode, granted)
+                        FILTER (WHERE locktype = 'relation' AND relation::int8 >= 16384 AND pid <> pg_backend_pid()
+                            AND pid <> ALL ('{{{}}}'::int[]))::text,
+                    coalesce(bool_or(locktype = 'advisory' AND granted AND classid::int8 = {class} AND objid::int8 = {object}), false)
+                    INTO seen, goes_on
+                    FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database());
+                IF seen IS DISTINCT FROM seen_before THEN
+                    RAISE INFO USING ERRCODE = '{SQLSTATE}', MESSAGE = jsonb_build_object(
+                        'at', date_part('epoch', clock_timestamp()), 'locks', seen::jsonb)::text;
+                    seen_before := seen;
+                END IF;
+                EXIT WHEN NOT goes_on;
+                COMMIT;
+                PERFORM pg_sleep({PAUSE});
+            END LOOP;
+        END $lakebase$",
+        ours.join(",")
+    )
+}
+
+/// The locks that samples show. The statement is the one that ran, or whose transaction was open, when a lock was first
+/// seen.
+pub fn holds(samples: &[Sample], statements: &[Statement]) -> Vec<Hold> {
+    let mut open: BTreeMap<(i32, u32, Mode), f64> = BTreeMap::new();
+    let mut holds = Vec::new();
+    let mut close = |(_, relation, mode): (i32, u32, Mode), from: f64, to: f64| {
+        let runs = |statement: &&Statement| statement.from <= from && from <= statement.until;
+        let of = |running: bool| {
+            let mut all = statements.iter().enumerate().rev();
+            all.find(|(_, one)| runs(one) && (!running || from <= one.to)).map(|(index, _)| index)
+        };
+        let statement = of(true).or_else(|| of(false));
+        holds.push(Hold { relation, mode, from, to, statement, seen: Seen::Sampler });
+    };
+    for sample in samples {
+        let now: Vec<_> = sample
+            .locks
+            .iter()
+            .filter(|lock| lock.3)
+            .map(|(pid, relation, mode, _)| (*pid, *relation, *mode))
+            .collect();
+        let gone: Vec<_> = open.keys().filter(|key| !now.contains(key)).copied().collect();
+        for key in gone {
+            if let Some(from) = open.remove(&key) {
+                close(key, from, sample.at);
+            }
+        }
+        for key in now {
+            open.entry(key).or_insert(sample.at);
+        }
+    }
+    let end = samples.last().map_or(0.0, |sample| sample.at);
+    for (key, from) in open {
+        close(key, from, end);
+    }
+    holds
+}
+
+/// What event triggers saw, and of what the sampler saw the rest: its times are the less exact ones.
+pub fn merge(exact: Vec<Hold>, sampled: Vec<Hold>) -> Vec<Hold> {
+    let is_known = |hold: &Hold| {
+        exact.iter().any(|known| {
+            known.relation == hold.relation
+                && known.mode == hold.mode
+                && known.from <= hold.to
+                && hold.from <= known.to
+        })
+    };
+    let rest: Vec<Hold> = sampled.into_iter().filter(|hold| !is_known(hold)).collect();
+    let mut all: Vec<Hold> = exact.into_iter().chain(rest).collect();
+    all.sort_by(|one, other| one.from.total_cmp(&other.from));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_from_its_first_sample_to_the_first_without_it() {
+        let sample = |at, locks: &[(i32, u32, Mode, bool)]| Sample { at, locks: locks.to_vec() };
+        let strong = (7, 20000, Mode::AccessExclusive, true);
+        let waits = (8, 20001, Mode::Share, false);
+        let samples =
+            [sample(1.0, &[]), sample(3.0, &[strong, waits]), sample(8.0, &[strong]), sample(9.0, &[])];
+        let seen = holds(&samples, &[]);
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!((seen[0].relation, seen[0].from, seen[0].to), (20000, 3.0, 9.0));
+    }
+
+    #[test]
+    fn what_event_triggers_saw_counts_once() {
+        let hold = |from, to, seen| Hold { relation: 1, mode: Mode::Share, from, to, statement: None, seen };
+        let exact = vec![hold(10.0, 20.0, Seen::EventTrigger)];
+        let sampled = vec![hold(12.0, 21.0, Seen::Sampler), hold(30.0, 40.0, Seen::Sampler)];
+        let all = merge(exact, sampled);
+        assert_eq!(all.iter().map(|hold| hold.from).collect::<Vec<_>>(), [10.0, 30.0]);
+    }
+}

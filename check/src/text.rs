@@ -1,0 +1,190 @@
+//! The texts of SQL, as far as `check` reads them: where one statement ends, and what it begins with.
+//!
+//! Source: the PostgreSQL manual, "Lexical Structure".
+
+/// The statements of a text, without the comments and blanks around them; those that hold nothing else are left out.
+pub fn statements(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    loop {
+        let end = end_of_statement(rest);
+        let statement = bare(&rest[..end]);
+        if !statement.is_empty() {
+            all.push(statement);
+        }
+        match rest.get(end + 1..) {
+            Some(after) => rest = after,
+            None => return all,
+        }
+    }
+}
+
+/// The `nth` statement, from 0, of a text that begins with the words of a command.
+pub fn nth_of(text: &str, command: &str, nth: usize) -> Option<String> {
+    statements(text).into_iter().filter(|statement| begins(statement, command)).nth(nth).map(str::to_owned)
+}
+
+/// Whether a statement begins with the first and has the last word of a command's tag, such as `CREATE INDEX` for
+/// `CREATE UNIQUE INDEX`.
+pub fn begins(statement: &str, tag: &str) -> bool {
+    let words: Vec<String> = words(statement).take(6).map(str::to_uppercase).collect();
+    let mut tag = tag.split(' ');
+    let first = tag.next().unwrap_or_default();
+    words.first().is_some_and(|word| word == first)
+        && tag.next_back().is_none_or(|last| words.iter().any(|word| word == last))
+}
+
+/// The words of a statement, comments apart.
+pub fn words(statement: &str) -> impl Iterator<Item = &str> {
+    bare(statement).split(|c: char| c.is_whitespace() || c == '(').filter(|word| !word.is_empty())
+}
+
+/// A text without the blanks and comments at its beginning and the blanks at its end.
+fn bare(text: &str) -> &str {
+    let mut rest = text.trim();
+    loop {
+        let after = if rest.starts_with("--") {
+            rest.find('\n').map_or(rest.len(), |at| at + 1)
+        } else if rest.starts_with("/*") {
+            end_of_comment(rest)
+        } else {
+            return rest;
+        };
+        rest = rest[after..].trim_start();
+    }
+}
+
+/// Where the first statement ends: at its semicolon, or at the end of the text.
+fn end_of_statement(text: &str) -> usize {
+    let mut at = 0;
+    let mut depth = 0_usize;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += match c {
+            ';' if depth == 0 => return at,
+            '(' => {
+                depth += 1;
+                1
+            }
+            ')' => {
+                depth = depth.saturating_sub(1);
+                1
+            }
+            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => end_of_comment(rest),
+            '\'' => end_of_quoted(rest, '\'', follows_escape(&text[..at])),
+            '"' => end_of_quoted(rest, '"', false),
+            '$' if !follows_name(&text[..at]) => end_of_dollar(rest).unwrap_or(1),
+            c => c.len_utf8(),
+        };
+    }
+    at
+}
+
+/// Comments nest.
+fn end_of_comment(text: &str) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while at < text.len() {
+        let rest = &text[at..];
+        if rest.starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if rest.starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    text.len()
+}
+
+/// A doubled quote stands for itself, and so does one behind a backslash where `E'…'` says so.
+fn end_of_quoted(text: &str, quote: char, escapes: bool) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && escapes {
+            chars.next();
+        } else if c == quote {
+            match chars.peek() {
+                Some((_, next)) if *next == quote => {
+                    chars.next();
+                }
+                _ => return at + 1,
+            }
+        }
+    }
+    text.len()
+}
+
+/// The end of `$tag$…$tag$`; `None` where no such text begins here.
+fn end_of_dollar(text: &str) -> Option<usize> {
+    let close = text[1..].find('$')? + 2;
+    let tag = &text[..close];
+    let name = &tag[1..tag.len() - 1];
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    is_name.then(|| text[close..].find(tag).map_or(text.len(), |at| close + at + close))
+}
+
+fn follows_escape(before: &str) -> bool {
+    let mut back = before.chars().rev();
+    matches!(back.next(), Some('e' | 'E')) && !back.next().is_some_and(is_of_name)
+}
+
+fn follows_name(before: &str) -> bool {
+    before.chars().next_back().is_some_and(is_of_name)
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn statements_end_at_their_own_semicolons_only() {
+        let text = "-- first\nSELECT ';' ; /* a; /* b; */ */ CREATE FUNCTION f() AS $x$ a; $y$ ; $x$;\n\
+                    SELECT E'\\';', \"a;\"\"b\", 'it''s;'; ; CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); -- end;";
+        assert_eq!(
+            statements(text),
+            [
+                "SELECT ';'",
+                "CREATE FUNCTION f() AS $x$ a; $y$ ; $x$",
+                "SELECT E'\\';', \"a;\"\"b\", 'it''s;'",
+                "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_statement_of_a_batch_is_found_by_its_tag() {
+        let batch = "ALTER TABLE a ADD x int; create unique\nindex i on a (x); ALTER TABLE b ADD y int";
+        assert_eq!(nth_of(batch, "ALTER TABLE", 1).unwrap(), "ALTER TABLE b ADD y int");
+        assert_eq!(nth_of(batch, "CREATE INDEX", 0).unwrap(), "create unique\nindex i on a (x)");
+        assert_eq!(nth_of(batch, "DROP TABLE", 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_its_end(text in "[-/*'\"$;()eEa1 \n\\\\é]{0,60}") {
+            for statement in statements(&text) {
+                prop_assert!(text.contains(statement) && !statement.is_empty());
+            }
+        }
+
+        #[test]
+        fn what_is_quoted_stays_whole(inner in "[^']{0,30}", tagged in "[^$]{0,30}", name in "[^\"]{1,20}") {
+            let parts = [format!("SELECT '{inner}'"), format!("DO $q${tagged}$q$"), format!("TABLE \"{name}\"")];
+            let whole = parts.join(";");
+            prop_assert_eq!(statements(&whole), parts.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}

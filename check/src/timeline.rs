@@ -1,0 +1,333 @@
+//! From what passed the wire to who was kept waiting: statements, transactions, and locks held from when to when. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::lock::Mode;
+use crate::sensor::Message;
+use crate::wire::{Failure, Heard, Status, What};
+
+/// Characters of a statement that are kept.
+const TEXT: usize = 2_000;
+
+/// A statement of the migration. Times are milliseconds since the run began.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Statement {
+    /// Which connection.
+    pub session: u64,
+    /// Its text, cut.
+    pub text: String,
+    /// When it was sent.
+    pub from: f64,
+    /// When its answer was there.
+    pub to: f64,
+    /// When its transaction was over.
+    pub until: f64,
+    /// Whether a message of the sensor named it: it is DDL.
+    pub is_ddl: bool,
+    /// `lock_timeout` in force, where the sensor said so; `0` is none.
+    pub lock_timeout: Option<String>,
+    /// `statement_timeout` in force, where the sensor said so.
+    pub statement_timeout: Option<String>,
+    /// `search_path` in force, where the sensor said so.
+    pub search_path: Option<String>,
+    /// The role in force, where the sensor said so.
+    pub role: Option<String>,
+    /// How it failed.
+    pub failure: Option<Failure>,
+}
+
+/// A lock that was held.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hold {
+    /// The relation's oid.
+    pub relation: u32,
+    /// The mode.
+    pub mode: Mode,
+    /// From when, in milliseconds since the run began.
+    pub from: f64,
+    /// To the end of the transaction.
+    pub to: f64,
+    /// The statement that took it, as its place in [`Timeline::statements`].
+    pub statement: Option<usize>,
+    /// Who saw it.
+    pub seen: Seen,
+}
+
+/// Who saw a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seen {
+    /// The event triggers: exact.
+    EventTrigger,
+    /// The sampler: up to its interval too short at each end.
+    Sampler,
+}
+
+/// A table that was written anew.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rewrite {
+    /// Its oid.
+    pub relation: u32,
+    /// Why.
+    pub reason: String,
+    /// The statement.
+    pub statement: Option<usize>,
+}
+
+/// An object that went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// `view`, `function` and so on.
+    pub kind: String,
+    /// As SQL writes it.
+    pub name: String,
+    /// Whether the statement named it; else it went with what it depended on.
+    pub named: bool,
+}
+
+/// What a migration did, in the order of time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Timeline {
+    /// The statements.
+    pub statements: Vec<Statement>,
+    /// The locks.
+    pub holds: Vec<Hold>,
+    /// The rewrites.
+    pub rewrites: Vec<Rewrite>,
+    /// What was dropped.
+    pub dropped: Vec<Dropped>,
+    /// Connections that ran a statement.
+    pub sessions: usize,
+    /// Messages of the sensor.
+    pub told: usize,
+}
+
+/// What a connection is doing.
+#[derive(Default)]
+struct Line {
+    /// Prepared statements, portals, and the queue of those executed and not yet complete.
+    prepared: BTreeMap<String, String>,
+    portals: BTreeMap<String, String>,
+    /// Statements whose answer is not there yet.
+    waiting: Vec<usize>,
+    /// Statements of the transaction.
+    transaction: Vec<usize>,
+    /// The beginning of the transaction by the server's clock.
+    began: Option<f64>,
+    /// Locks that it holds: since when, by which statement.
+    held: BTreeMap<(u32, Mode), (f64, Option<usize>)>,
+    /// The statement that the sensor spoke of last.
+    current: Option<usize>,
+    /// Whether it ran anything.
+    is_used: bool,
+}
+
+impl Timeline {
+    /// Reads what was heard. `skew` is what has to be added to the server's clock, in seconds since 1970, times 1000, to get
+    /// milliseconds of the run; see [`skew`].
+    pub fn read(heard: &[Heard], skew: Option<f64>) -> Self {
+        let mut timeline = Self::default();
+        let mut lines: BTreeMap<u64, Line> = BTreeMap::new();
+        for one in heard {
+            let line = lines.entry(one.session).or_default();
+            timeline.hear(line, one, skew);
+        }
+        let end = heard.last().map_or(0.0, |one| one.at);
+        for line in lines.values_mut() {
+            timeline.end(line, end);
+        }
+        timeline.sessions = lines.values().filter(|line| line.is_used).count();
+        timeline.holds.sort_by(|one, other| one.from.total_cmp(&other.from));
+        timeline
+    }
+
+    fn hear(&mut self, line: &mut Line, one: &Heard, skew: Option<f64>) {
+        let at = one.at;
+        match &one.what {
+            What::Opened | What::Closed => self.end(line, at),
+            What::Query { text } => self.begin(line, one.session, text, at),
+            What::Parse { name, text } => {
+                line.prepared.insert(name.clone(), text.clone());
+            }
+            What::Bind { portal, statement } => {
+                line.portals.insert(portal.clone(), statement.clone());
+            }
+            What::Execute { portal } => {
+                let name = line.portals.get(portal).cloned().unwrap_or_default();
+                let text = line.prepared.get(&name).cloned().unwrap_or_default();
+                self.begin(line, one.session, &text, at);
+            }
+            What::Sensor(message) => {
+                self.told += 1;
+                self.told_by(line, one.session, message, skew.map_or(at, |skew| message.at * 1000.0 + skew));
+            }
+            What::Complete => {
+                if let Some(index) = line.waiting.first().copied() {
+                    self.statements[index].to = at;
+                    // A batch is complete once for each of its statements: only the last is followed by Ready.
+                    if line.waiting.len() > 1 {
+                        line.waiting.remove(0);
+                    }
+                }
+            }
+            What::Failed(failure) => {
+                let index = line.current.or_else(|| line.waiting.first().copied());
+                if let Some(index) = index.or_else(|| line.transaction.last().copied()) {
+                    self.statements[index].failure = Some(failure.clone());
+                }
+                // The transaction is rolled back at once; that its end is missing keeps nobody waiting.
+                self.let_go(line, at);
+            }
+            What::Ready(status) => {
+                for index in std::mem::take(&mut line.waiting) {
+                    self.statements[index].to = at;
+                }
+                line.current = None;
+                if *status == Status::Idle {
+                    self.end(line, at);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, line: &mut Line, session: u64, text: &str, at: f64) {
+        line.is_used = true;
+        self.statements.push(Statement {
+            session,
+            text: text.trim().chars().take(TEXT).collect(),
+            from: at,
+            to: at,
+            until: at,
+            ..Statement::default()
+        });
+        let index = self.statements.len() - 1;
+        line.waiting.push(index);
+        line.transaction.push(index);
+        line.current = None;
+    }
+
+    /// A message of the sensor, said at `at`.
+    fn told_by(&mut self, line: &mut Line, session: u64, message: &Message, at: f64) {
+        if line.began.is_some_and(|began| began < message.transaction) {
+            // A batch may hold several transactions; the new one began when the old one was over.
+            let over = at - (message.at - message.transaction) * 1000.0;
+            self.let_go(line, over);
+        }
+        line.began = Some(message.transaction);
+        let before = line.current.or_else(|| line.waiting.first().copied());
+        if message.event == "ddl_command_start" {
+            // What is new was taken by something that is no DDL, before this.
+            self.compare(line, message, at, before.map(|index| self.statements[index].from), before);
+            self.name(line, session, message, at);
+            return;
+        }
+        let by = line.current.or(before);
+        let since = by.map(|index| self.statements[index].from);
+        self.compare(line, message, at, since, by);
+        match message.event.as_str() {
+            "table_rewrite" => self.rewrites.push(Rewrite {
+                relation: message.rewritten.unwrap_or_default(),
+                reason: message.reasons(),
+                statement: by,
+            }),
+            "sql_drop" => self.dropped.extend(message.objects.iter().flatten().map(|object| Dropped {
+                kind: object.kind.clone(),
+                name: object.name.clone(),
+                named: object.original,
+            })),
+            _ => {
+                if let Some(index) = by {
+                    self.statements[index].to = at;
+                }
+            }
+        }
+    }
+
+    /// The statement that a DDL command is: the one that was sent, or one inside of it.
+    fn name(&mut self, line: &mut Line, session: u64, message: &Message, at: f64) {
+        let sent = line.waiting.first().copied();
+        let whole = sent.map(|index| self.statements[index].text.clone()).unwrap_or_default();
+        let inner = message.inner().map(str::to_owned);
+        let is_alone = inner.is_none() && crate::text::statements(&whole).len() <= 1;
+        let index = match sent {
+            Some(index) if is_alone => index,
+            _ => {
+                let text = inner
+                    .or_else(|| crate::text::nth_of(&whole, &message.tag, self.named_in(line, &message.tag)))
+                    .unwrap_or_else(|| message.tag.clone());
+                let waiting = std::mem::take(&mut line.waiting);
+                self.begin(line, session, &text, at);
+                line.waiting = waiting;
+                self.statements.len() - 1
+            }
+        };
+        let statement = &mut self.statements[index];
+        statement.is_ddl = true;
+        statement.lock_timeout = Some(message.lock_timeout.clone());
+        statement.statement_timeout = Some(message.statement_timeout.clone());
+        statement.search_path = Some(message.search_path.clone());
+        statement.role = Some(message.role.clone());
+        line.current = Some(index);
+    }
+
+    /// How many commands of that tag the batch has had so far.
+    fn named_in(&self, line: &Line, tag: &str) -> usize {
+        let Some(first) = line.waiting.first() else { return 0 };
+        let inside = self.statements.iter().skip(first + 1).filter(|statement| statement.is_ddl);
+        inside.filter(|statement| crate::text::begins(&statement.text, tag)).count()
+    }
+
+    /// Holds what the sensor saw against what is known: what is new is held since `since`, what is missing went with a
+    /// savepoint.
+    fn compare(
+        &mut self,
+        line: &mut Line,
+        message: &Message,
+        at: f64,
+        since: Option<f64>,
+        by: Option<usize>,
+    ) {
+        let now: Vec<(u32, Mode)> = message.held().collect();
+        for key in &now {
+            line.held.entry(*key).or_insert((since.unwrap_or(at), by));
+        }
+        let gone: Vec<_> = line.held.keys().filter(|key| !now.contains(key)).copied().collect();
+        for key in gone {
+            if let Some((from, statement)) = line.held.remove(&key) {
+                self.hold(key, from, at, statement);
+            }
+        }
+    }
+
+    fn hold(&mut self, (relation, mode): (u32, Mode), from: f64, to: f64, statement: Option<usize>) {
+        let to = to.max(from);
+        self.holds.push(Hold { relation, mode, from, to, statement, seen: Seen::EventTrigger });
+    }
+
+    fn let_go(&mut self, line: &mut Line, at: f64) {
+        for (key, (from, statement)) in std::mem::take(&mut line.held) {
+            self.hold(key, from, at, statement);
+        }
+    }
+
+    fn end(&mut self, line: &mut Line, at: f64) {
+        self.let_go(line, at);
+        for index in std::mem::take(&mut line.transaction) {
+            self.statements[index].until = at.max(self.statements[index].to);
+        }
+        line.began = None;
+        line.current = None;
+    }
+}
+
+/// What has to be added to the server's clock to get the run's: the least difference between hearing a message and its
+/// being said, which is the two clocks' difference and the shortest way of a message.
+pub fn skew(heard: &[Heard]) -> Option<f64> {
+    let differences = heard.iter().filter_map(|one| match &one.what {
+        What::Sensor(message) => Some(one.at - message.at * 1000.0),
+        _ => None,
+    });
+    differences.min_by(f64::total_cmp)
+}
