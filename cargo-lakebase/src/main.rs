@@ -25,6 +25,8 @@ enum Face {
     Common(commands::Command),
     /// Run a command with the branch in its environment
     Run(run::Args),
+    /// Will this migration work against production? Measured on throw-away branches
+    Check(lakebase_check::command::Args),
     /// The embedded Lakebase: the same API and real PostgreSQL on this machine
     #[command(subcommand)]
     Embedded(lakebase_embedded::cli::Command),
@@ -77,6 +79,7 @@ fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<u8> {
         match command {
             Face::Common(command) => command.run(&mut world).await,
             Face::Run(args) => run::run(args, &mut world).await.map(|()| 0),
+            Face::Check(args) => lakebase_check::command::run(args, &mut world).await,
             Face::Embedded(_) => Ok(0),
         }
     });

@@ -5,8 +5,6 @@
 
 use lakebase::freshness::Tool;
 
-use crate::text;
-
 /// What to say about one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
@@ -22,11 +20,12 @@ fn advice(why: impl Into<String>, instead: impl Into<String>) -> Option<Advice> 
 
 /// The statement as a report quotes it: one line, not too long.
 pub fn quoted(statement: &str) -> String {
-    let line: Vec<&str> = text::words(statement).collect();
-    // `words` ends at brackets; what is shown is the text itself.
-    let _ = line;
     let flat = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-    if flat.chars().count() <= 80 { flat } else { format!("{}…", flat.chars().take(79).collect::<String>()) }
+    if flat.chars().count() <= 80 {
+        flat
+    } else {
+        format!("{}…", flat.chars().take(79).collect::<String>())
+    }
 }
 
 /// What to do about a statement that keeps clients waiting.
@@ -35,12 +34,23 @@ pub fn of_stall(statement: &str, rewrites: bool, tool: Option<Tool>) -> Option<A
     let has = |words: &str| flat.contains(&format!(" {words} "));
     let shown = quoted(statement);
     if has("CREATE INDEX") || has("CREATE UNIQUE INDEX") {
-        return advice(format!("`{shown}` is not CONCURRENTLY: it keeps writers out while it reads the table"), concurrently(tool));
+        return advice(
+            format!("`{shown}` is not CONCURRENTLY: it keeps writers out while it reads the table"),
+            concurrently(tool),
+        );
     }
     if has("REINDEX") || has("DROP INDEX") {
-        return advice(format!("`{shown}` is not CONCURRENTLY"), "add CONCURRENTLY, outside of a transaction");
+        return advice(
+            format!("`{shown}` is not CONCURRENTLY"),
+            "add CONCURRENTLY, outside of a transaction",
+        );
     }
-    if has("ADD CONSTRAINT") || has("ADD FOREIGN KEY") || has("ADD CHECK") || has("ADD UNIQUE") || has("ADD PRIMARY KEY") {
+    if has("ADD CONSTRAINT")
+        || has("ADD FOREIGN KEY")
+        || has("ADD CHECK")
+        || has("ADD UNIQUE")
+        || has("ADD PRIMARY KEY")
+    {
         if has("FOREIGN KEY") || flat.contains(" CHECK ") {
             return advice(
                 format!("`{shown}` reads every row while it holds its lock"),
@@ -67,10 +77,16 @@ pub fn of_stall(statement: &str, rewrites: bool, tool: Option<Tool>) -> Option<A
         return advice(format!("`{shown}` writes the whole table anew"), instead);
     }
     if has("VACUUM FULL") || has("CLUSTER") {
-        return advice(format!("`{shown}` writes the whole table anew"), "use pg_repack, or leave it to autovacuum");
+        return advice(
+            format!("`{shown}` writes the whole table anew"),
+            "use pg_repack, or leave it to autovacuum",
+        );
     }
     if has("REFRESH MATERIALIZED VIEW") {
-        return advice(format!("`{shown}` keeps readers out"), "add CONCURRENTLY, with a unique index on the view");
+        return advice(
+            format!("`{shown}` keeps readers out"),
+            "add CONCURRENTLY, with a unique index on the view",
+        );
     }
     if has("UPDATE") || has("DELETE FROM") || has("DELETE") || has("MERGE INTO") {
         return advice(
@@ -108,19 +124,29 @@ fn concurrently(tool: Option<Tool>) -> String {
 pub fn of_failure(sqlstate: &str) -> Option<&'static str> {
     Some(match sqlstate {
         "23502" => "give these rows a value in an earlier migration, or the column a default",
-        "23503" => "mend or delete the rows whose partner is gone first; `NOT VALID` lets new rows be checked already",
+        "23503" => {
+            "mend or delete the rows whose partner is gone first; `NOT VALID` lets new rows be checked already"
+        }
         "23505" => "merge or delete the duplicates first",
         "23514" => "mend the rows that break the check first, or add it `NOT VALID`",
-        "22P02" | "22003" | "22007" | "22008" | "22001" => "mend these values first, or convert them in the `USING` clause",
+        "22P02" | "22003" | "22007" | "22008" | "22001" => {
+            "mend these values first, or convert them in the `USING` clause"
+        }
         "42804" => "say how the values are converted: `ALTER COLUMN … TYPE … USING …`",
-        "2BP01" => "something depends on it: change or drop that first, by its name; CASCADE would take it away silently",
+        "2BP01" => {
+            "something depends on it: change or drop that first, by its name; CASCADE would take it away silently"
+        }
         "0A000" => "drop what uses the column, change the column, and make it again",
         "40P01" => "take the locks in the order that the application does, or in transactions of their own",
         "55P03" => "it gave up waiting for a lock: run it again, and make it wait no longer than now",
         "57014" => "it ran into `statement_timeout`: work in batches, or raise it for this migration alone",
         "42501" => "run `doctor`: it names the tables that this user may not alter, and what to grant",
-        "42P07" | "42701" | "42710" => "production has it already: somebody made it by hand, or the history differs",
-        "42P01" | "42703" | "42704" => "production does not have it: the history differs, or an earlier step is missing",
+        "42P07" | "42701" | "42710" => {
+            "production has it already: somebody made it by hand, or the history differs"
+        }
+        "42P01" | "42703" | "42704" => {
+            "production does not have it: the history differs, or an earlier step is missing"
+        }
         "25001" => "this statement must not run inside a transaction: give it a migration without one",
         _ => return None,
     })
@@ -145,7 +171,9 @@ mod tests {
     #[test]
     fn the_advice_fits_the_statement() {
         assert!(of("create unique  index i on t (a)").instead.contains("CONCURRENTLY"));
-        assert!(of("ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES b").instead.contains("NOT VALID"));
+        assert!(
+            of("ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES b").instead.contains("NOT VALID")
+        );
         assert!(of("ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)").instead.contains("USING INDEX"));
         assert!(of("ALTER TABLE t ALTER a SET NOT NULL").instead.contains("trusts it"));
         assert!(of("update t set a = 1").instead.contains("at a time"));

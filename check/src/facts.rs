@@ -1,5 +1,6 @@
 //! Everything that was measured, before anybody judges it.
 
+use lakebase::freshness::Tool;
 use lakebase::schema::Change;
 use serde::Serialize;
 
@@ -14,6 +15,8 @@ use crate::wire::Failure;
 pub struct Facts {
     /// What is checked: a migration's name, or the command.
     pub name: String,
+    /// The tool whose files the project has.
+    pub tool: Option<Tool>,
     /// Migrations in the files that production has not run.
     pub pending: Vec<String>,
     /// Heads of the history in the files; `None` where the tool has no such thing.

@@ -7,14 +7,27 @@
 //!
 //! Modules stand in that order. What needs no server is pure: [`lock`], [`text`], [`timeline`].
 
+pub mod advice;
+pub mod antagonist;
 pub mod catalog;
+pub mod command;
+pub mod door;
 pub mod facts;
+pub mod fork;
+pub mod history;
 pub mod limits;
 pub mod lock;
+pub mod offending;
+pub mod probe;
+pub mod progress;
+pub mod queries;
+pub mod report;
 pub mod runner;
+pub mod runs;
 pub mod sampler;
 pub mod sensor;
 pub mod stall;
 pub mod text;
 pub mod timeline;
+pub mod verdict;
 pub mod wire;

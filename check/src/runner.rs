@@ -21,6 +21,18 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// How long its last lines may take after its end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How often it is told that it still runs.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What happens while a command runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// It printed a line.
+    Line(&'a str),
+    /// It has been running for so long.
+    Tick(Duration),
+}
+
 /// A command, ready to be started any number of times.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -77,7 +89,7 @@ impl Job {
     }
 
     /// Runs it with `variables` laid over the environment, for no longer than `deadline`. It reads nothing: who asks a question
-    /// gets no answer. What it prints is kept, and given to `line` as it comes.
+    /// gets no answer. What it prints is told as it comes, and its end kept.
     ///
     /// # Errors
     /// [`Kind::Program`] where it could not be started.
@@ -85,7 +97,7 @@ impl Job {
         &self,
         variables: &[(&str, Secret)],
         deadline: Duration,
-        mut line: impl FnMut(&str),
+        mut tell: impl FnMut(Told<'_>),
     ) -> Result<Ended> {
         let began = Instant::now();
         let mut command = Command::new(&self.program);
@@ -109,17 +121,19 @@ impl Job {
         let (told, mut lines) = tokio::sync::mpsc::channel(64);
         let readers = [tokio::spawn(pass(out, told.clone())), tokio::spawn(pass(err, told))];
         let until = tokio::time::Instant::now() + deadline;
+        let mut ticks = tokio::time::interval(TICK);
         let how = loop {
             tokio::select! {
                 biased;
                 Some(text) = lines.recv() => {
-                    line(&text);
+                    tell(Told::Line(&text));
                     if tail.len() == LINES {
                         tail.pop_front();
                     }
                     tail.push_back(text);
                 }
-                status = child.wait() => break how(status),
+                status = child.wait() => break how(status.map_err(|error| Error::io("waiting for the command", &error))?),
+                _ = ticks.tick() => tell(Told::Tick(began.elapsed())),
                 () = tokio::time::sleep_until(until) => {
                     group.end(&mut child).await;
                     break How::Deadline;
@@ -130,7 +144,7 @@ impl Job {
         // What it left in the background may hold the pipes for ever.
         let rest = async {
             while let Some(text) = lines.recv().await {
-                line(&text);
+                tell(Told::Line(&text));
                 tail.push_back(text);
             }
         };
@@ -143,9 +157,8 @@ impl Job {
     }
 }
 
-fn how(status: std::io::Result<std::process::ExitStatus>) -> How {
+fn how(status: std::process::ExitStatus) -> How {
     use std::os::unix::process::ExitStatusExt;
-    let Ok(status) = status else { return How::Signal(0) };
     status.code().map_or_else(|| How::Signal(status.signal().unwrap_or_default()), How::Code)
 }
 

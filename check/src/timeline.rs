@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::lock::Mode;
 use crate::sensor::Message;
-use crate::wire::{Failure, Heard, Status, What};
+use crate::wire::{Failure, Heard};
+use lakebase_gateway::{Status, TapEvent};
 
 /// Characters of a statement that are kept.
 const TEXT: usize = 2_000;
@@ -102,12 +103,14 @@ pub struct Timeline {
     pub sessions: usize,
     /// Messages of the sensor.
     pub told: usize,
+    /// Messages of the sensor that could not be read: too long, for instance.
+    pub garbled: usize,
 }
 
 /// What a connection is doing.
 #[derive(Default)]
 struct Line {
-    /// Prepared statements, portals, and the queue of those executed and not yet complete.
+    /// Texts of prepared statements and of portals.
     prepared: BTreeMap<String, String>,
     portals: BTreeMap<String, String>,
     /// Statements whose answer is not there yet.
@@ -145,25 +148,33 @@ impl Timeline {
 
     fn hear(&mut self, line: &mut Line, one: &Heard, skew: Option<f64>) {
         let at = one.at;
-        match &one.what {
-            What::Opened | What::Closed => self.end(line, at),
-            What::Query { text } => self.begin(line, one.session, text, at),
-            What::Parse { name, text } => {
-                line.prepared.insert(name.clone(), text.clone());
+        match &one.event {
+            TapEvent::Opened { .. } | TapEvent::Closed => self.end(line, at),
+            TapEvent::Query { text, .. } => self.begin(line, one.session, text, at),
+            TapEvent::Parse { statement, text, .. } => {
+                line.prepared.insert(statement.clone(), text.clone());
             }
-            What::Bind { portal, statement } => {
-                line.portals.insert(portal.clone(), statement.clone());
+            TapEvent::Bind { portal, statement } => {
+                // A statement may be prepared anew under the same name before the portal is run.
+                let text = line.prepared.get(statement).cloned().unwrap_or_default();
+                line.portals.insert(portal.clone(), text);
             }
-            What::Execute { portal } => {
-                let name = line.portals.get(portal).cloned().unwrap_or_default();
-                let text = line.prepared.get(&name).cloned().unwrap_or_default();
+            TapEvent::Execute { portal } => {
+                let text = line.portals.get(portal).cloned().unwrap_or_default();
                 self.begin(line, one.session, &text, at);
             }
-            What::Sensor(message) => {
-                self.told += 1;
-                self.told_by(line, one.session, message, skew.map_or(at, |skew| message.at * 1000.0 + skew));
+            TapEvent::FunctionCall { .. } => self.begin(line, one.session, "a function call", at),
+            TapEvent::Sensor { message, .. } => {
+                if let Ok(message) = serde_json::from_str::<Message>(message) {
+                    self.told += 1;
+                    let said = skew.map_or(at, |skew| message.at * 1000.0 + skew);
+                    self.told_by(line, one.session, &message, said);
+                } else {
+                    self.garbled += 1;
+                }
             }
-            What::Complete => {
+            TapEvent::Sync | TapEvent::Suspended => {}
+            TapEvent::Complete { .. } => {
                 if let Some(index) = line.waiting.first().copied() {
                     self.statements[index].to = at;
                     // A batch is complete once for each of its statements: only the last is followed by Ready.
@@ -172,15 +183,16 @@ impl Timeline {
                     }
                 }
             }
-            What::Failed(failure) => {
+            TapEvent::Error(error) => {
+                let failure = Failure::of(error);
                 let index = line.current.or_else(|| line.waiting.first().copied());
                 if let Some(index) = index.or_else(|| line.transaction.last().copied()) {
-                    self.statements[index].failure = Some(failure.clone());
+                    self.statements[index].failure = Some(failure);
                 }
                 // The transaction is rolled back at once; that its end is missing keeps nobody waiting.
                 self.let_go(line, at);
             }
-            What::Ready(status) => {
+            TapEvent::Ready { status } => {
                 for index in std::mem::take(&mut line.waiting) {
                     self.statements[index].to = at;
                 }
@@ -325,8 +337,11 @@ impl Timeline {
 /// What has to be added to the server's clock to get the run's: the least difference between hearing a message and its
 /// being said, which is the two clocks' difference and the shortest way of a message.
 pub fn skew(heard: &[Heard]) -> Option<f64> {
-    let differences = heard.iter().filter_map(|one| match &one.what {
-        What::Sensor(message) => Some(one.at - message.at * 1000.0),
+    let differences = heard.iter().filter_map(|one| match &one.event {
+        TapEvent::Sensor { message, .. } => {
+            let message: Message = serde_json::from_str(message).ok()?;
+            Some(one.at - message.at * 1000.0)
+        }
         _ => None,
     });
     differences.min_by(f64::total_cmp)

@@ -1,8 +1,10 @@
 //! What passes between the migration and its branch, as the gateway in between hears it.
 
-use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use crate::sensor::Message;
+use lakebase_gateway::{SessionId, Tap, TapError, TapEvent};
+use serde::Serialize;
 
 /// Something that passed the wire.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,45 +14,7 @@ pub struct Heard {
     /// Which connection.
     pub session: u64,
     /// What it was.
-    pub what: What,
-}
-
-/// What passed the wire. Names are those of the PostgreSQL manual, "Message Formats".
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs, reason = "the manual's names")]
-pub enum What {
-    Opened,
-    Query {
-        text: String,
-    },
-    Parse {
-        name: String,
-        text: String,
-    },
-    Bind {
-        portal: String,
-        statement: String,
-    },
-    Execute {
-        portal: String,
-    },
-    /// A message of the sensor, which the application does not get.
-    Sensor(Message),
-    Failed(Failure),
-    Complete,
-    Ready(Status),
-    Closed,
-}
-
-/// The state of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// There is none.
-    Idle,
-    /// One is open.
-    Open,
-    /// One has failed, and its locks are gone.
-    Failed,
+    pub event: TapEvent,
 }
 
 /// An error of the server. PostgreSQL's DETAIL is no part of it, for it shows rows.
@@ -60,10 +24,69 @@ pub struct Failure {
     pub sqlstate: String,
     /// The server's words.
     pub message: String,
+    /// The schema of what it is about.
+    pub schema: Option<String>,
     /// The table that it is about.
     pub table: Option<String>,
     /// The column.
     pub column: Option<String>,
     /// The constraint.
     pub constraint: Option<String>,
+}
+
+impl Failure {
+    /// Of what the gateway heard.
+    pub fn of(error: &TapError) -> Self {
+        Self {
+            sqlstate: error.sqlstate.clone(),
+            message: without_values(error),
+            schema: error.schema.clone(),
+            table: error.table.clone(),
+            column: error.column.clone(),
+            constraint: error.constraint.clone(),
+        }
+    }
+}
+
+/// The server's words. Those of a value that does not fit quote it at their end.
+fn without_values(error: &TapError) -> String {
+    match error.message.split_once(": \"") {
+        Some((words, _)) if error.sqlstate.starts_with("22") => words.to_owned(),
+        _ => error.message.clone(),
+    }
+}
+
+/// Writes down what is heard during one run.
+pub struct Recorder {
+    origin: Instant,
+    heard: Mutex<Vec<Heard>>,
+}
+
+impl Recorder {
+    /// For a run that begins at `origin`.
+    pub fn new(origin: Instant) -> Self {
+        Self { origin, heard: Mutex::default() }
+    }
+
+    /// What was heard so far, and forgets it.
+    pub fn take(&self) -> Vec<Heard> {
+        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The statement that was sent last, for whoever shows progress.
+    pub fn latest(&self) -> Option<String> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().rev().find_map(|one| match &one.event {
+            TapEvent::Query { text, .. } | TapEvent::Parse { text, .. } => Some(text.clone()),
+            _ => None,
+        })
+    }
+}
+
+impl Tap for Recorder {
+    fn event(&self, session: SessionId, at: Instant, event: TapEvent) {
+        let at = at.saturating_duration_since(self.origin).as_secs_f64() * 1000.0;
+        let heard = Heard { at, session: session.0, event };
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+    }
 }

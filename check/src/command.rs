@@ -1,0 +1,188 @@
+//! `check -- COMMAND`: the command itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lakebase::commands::room::Full;
+use lakebase::commands::session::{Session, SettingArgs, World};
+use lakebase::env_file;
+use lakebase::error::{Error, Kind, Result};
+use lakebase::ui::visible;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::facts::Facts;
+use crate::fork::{self, Fork};
+use crate::limits::{LimitArgs, Limits};
+use crate::report::{Format, Report};
+use crate::runner::Job;
+use crate::runs::{self, Plan};
+use crate::{text, verdict};
+
+/// A run that takes longer than this many times its limit is ended.
+const PATIENCE: f64 = 2.0;
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: SettingArgs,
+    #[command(flatten)]
+    full: Full,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The command that undoes the migration, to be tried as well
+    #[arg(long, value_name = "COMMAND")]
+    down: Option<String>,
+    /// A file of the old application's queries, in place of production's own pg_stat_statements
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+    /// Leave out the second fork, with readers and writers at work
+    #[arg(long)]
+    quick: bool,
+    /// How long one run may take before it is ended; twice --max-duration, unless said otherwise
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
+    /// The form of the report, or several with a file each: `markdown=report.md,json`
+    #[arg(long, value_name = "FORMAT[=FILE]", value_delimiter = ',', default_value = "text")]
+    format: Vec<String>,
+    /// The migration command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Judges a migration. Gives the exit code: 0 passes, 1 exceeds a limit, 2 fails, 3 can't be judged.
+///
+/// # Errors
+/// Those of the session and of the API. The forks are deleted whatever happens.
+pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
+    let forms = forms(&args.format)?;
+    let plan = plan(&args, world)?;
+    let base = || -> Result<Session> {
+        Ok(Session { full: args.full, ..Session::open(args.settings.clone(), world)? })
+    };
+    let first = Fork::session(base()?)?;
+    let second = Fork::session(base()?)?;
+    let facts = rehearse(first, second, &plan, world).await?;
+    let verdict = verdict::judge(&facts, &plan.limits, facts.tool);
+    let report = Report { facts: &facts, limits: &plan.limits, verdict: &verdict };
+    for (format, file) in forms {
+        let text = report.in_form(format);
+        match file {
+            Some(path) => env_file::replace(&path, &(text + "\n"), 0o644)?,
+            None => text.lines().for_each(|line| world.ui.data(&visible(line))),
+        }
+    }
+    Ok(verdict.answer.exit_code())
+}
+
+/// The runs on the first fork, then on the second, each of which is deleted before anything else happens.
+async fn rehearse(first: Session, second: Session, plan: &Plan, world: &mut World<'_>) -> Result<Facts> {
+    let client = first.client().await?;
+    let ends = first.clone();
+    let ran = tokio::select! {
+        ran = runs::clean(first, client.clone(), plan, world.ui) => ran,
+        error = interrupted() => Err(error),
+    };
+    let gone = delete(&ends, &client, world, ran.is_err()).await;
+    let mut facts = ran?;
+    gone?;
+    if plan.among_clients && facts.up.is_ok() && facts.up.timeline.sessions > 0 {
+        let ends = second.clone();
+        let ran = tokio::select! {
+            ran = runs::among_clients(second, client.clone(), plan, &mut facts, world.ui) => ran,
+            error = interrupted() => Err(error),
+        };
+        let gone = delete(&ends, &client, world, ran.is_err()).await;
+        match ran {
+            Err(error) if error.kind == Kind::Interrupted => return Err(error),
+            Err(error) => facts.unseen.push(format!("clients at work: {error}")),
+            Ok(()) => {}
+        }
+        gone?;
+    }
+    Ok(facts)
+}
+
+/// Deletes a fork. One that can't be deleted goes by itself, which is said.
+async fn delete(
+    session: &Session,
+    client: &lakebase::api::Client,
+    world: &mut World<'_>,
+    failed: bool,
+) -> Result<()> {
+    world.ui.rest();
+    match fork::delete(session, client, world.ui).await {
+        Err(error) if failed => {
+            world.ui.warn(&format!(
+                "the fork {} was not deleted and goes when its life ends: {error}",
+                session.id
+            ));
+            Ok(())
+        }
+        gone => gone,
+    }
+}
+
+async fn interrupted() -> Error {
+    let ended = |by: &str| Error::new(Kind::Interrupted, format!("ended by {by}"));
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => ended("Ctrl-C"),
+        _ = terminate.recv() => ended("SIGTERM"),
+    }
+}
+
+fn plan(args: &Args, world: &World<'_>) -> Result<Plan> {
+    let path = world.env.get("PATH");
+    let job = |words: &[String]| Job::new(words, path, world.cwd.clone(), runs::misleading());
+    if args.command.is_empty() {
+        return Err(runs::no_command());
+    }
+    let down = args.down.as_deref().map(|text| {
+        let words: Vec<String> = ["sh", "-c", text].map(str::to_owned).to_vec();
+        job(&words)
+    });
+    let queries = match &args.queries {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(world.cwd.join(path))
+                .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error))?;
+            Some(text::statements(&text).into_iter().map(str::to_owned).collect())
+        }
+    };
+    let limits = Limits::of(&args.limits);
+    let deadline = args
+        .deadline
+        .map_or(Duration::from_secs_f64(limits.duration / 1000.0 * PATIENCE), Duration::from_secs);
+    Ok(Plan {
+        up: job(&args.command)?,
+        words: args.command.clone(),
+        down: down.transpose()?,
+        deadline,
+        limits,
+        queries,
+        among_clients: !args.quick,
+    })
+}
+
+/// The forms that are wanted, and where each goes; one at most to stdout.
+fn forms(texts: &[String]) -> Result<Vec<(Format, Option<PathBuf>)>> {
+    let form = |text: &String| {
+        let (name, file) =
+            text.split_once('=').map_or((text.as_str(), None), |(name, file)| (name, Some(file)));
+        let format = <Format as clap::ValueEnum>::from_str(name, false).map_err(|_| {
+            Error::new(Kind::Usage, format!("there is no format `{name}`")).hint("use text, markdown or json")
+        })?;
+        Ok((format, file.map(PathBuf::from)))
+    };
+    let forms = texts.iter().map(form).collect::<Result<Vec<_>>>()?;
+    if forms.iter().filter(|(_, file)| file.is_none()).count() > 1 {
+        return Err(Error::new(Kind::Usage, "only one report can go to stdout")
+            .hint("give the others a file: `json=report.json`"));
+    }
+    Ok(forms)
+}

@@ -1,0 +1,20 @@
+//! The report for a terminal: a line each, the measured beside its limit.
+
+use super::Report;
+
+/// The lines.
+pub fn text(report: &Report<'_>) -> String {
+    let wide = report.verdict.lines.iter().map(|line| line.about.chars().count()).max().unwrap_or_default();
+    let mut text = report.headline();
+    text.push('\n');
+    for line in &report.verdict.lines {
+        let limit = if line.limit.is_empty() { String::new() } else { format!("  (limit {})", line.limit) };
+        let pad = " ".repeat(wide.saturating_sub(line.about.chars().count()));
+        text.push_str(&format!("{} {}{pad}  {}{limit}\n", line.grade, line.about, line.measured));
+    }
+    for (word, words) in report.why() {
+        text.push_str(&format!("{word}: {words}\n"));
+    }
+    text.push_str(&report.sensors());
+    text
+}

@@ -1,0 +1,369 @@
+//! The runs of a check: the migration on a clean fork, once more, down and up again; then on a second fork among clients at
+//! work. One fork at a time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lakebase::commands::session::Session;
+use lakebase::connection::{Connection, MISLEADING};
+use lakebase::error::{Error, Kind, Result};
+use lakebase::secret::Secret;
+use lakebase::sql;
+use lakebase::ui::Ui;
+use lakebase::{env_vars, schema};
+use tokio::sync::watch;
+
+use crate::antagonist::Antagonists;
+use crate::catalog::{self, Snapshot};
+use crate::door::Door;
+use crate::facts::{Again, Down, Facts, Up};
+use crate::fork::Fork;
+use crate::history;
+use crate::limits::Limits;
+use crate::lock::{Client, Mode};
+use crate::probe::{Probe, Wait};
+use crate::queries;
+use crate::runner::{Ended, How, Job, Told};
+use crate::sampler::{self, Sampler};
+use crate::sensor;
+use crate::stall::{self, Stall};
+use crate::timeline::{self, Timeline};
+use crate::wire::{Heard, Recorder};
+use crate::{offending, progress};
+
+/// Tables that are probed at most, those with the longest stalls.
+const PROBED: usize = 6;
+
+/// What is wanted of a check.
+pub struct Plan {
+    /// The migration.
+    pub up: Job,
+    /// As it was written.
+    pub words: Vec<String>,
+    /// The way back, where there is one.
+    pub down: Option<Job>,
+    /// How long one run may take.
+    pub deadline: Duration,
+    /// What is too much.
+    pub limits: Limits,
+    /// Queries of the old application; production's own, where none are given.
+    pub queries: Option<Vec<String>>,
+    /// Whether clients are set to work on a second fork.
+    pub among_clients: bool,
+}
+
+/// One run as it was seen from outside.
+struct Run {
+    ended: Ended,
+    heard: Vec<Heard>,
+}
+
+/// Runs `job` against a fork, through a door of its own.
+async fn run(fork: &Fork, job: &Job, plan: &Plan, origin: Instant, what: &str, ui: &mut Ui) -> Result<Run> {
+    let recorder = Arc::new(Recorder::new(origin));
+    let ca = fork.session.auth.ca.as_deref();
+    let branch = fork.connection();
+    let door = Door::open(&fork.client, &fork.session.target, &fork.live, &branch, ca, Arc::clone(&recorder))
+        .await?;
+    let variables = variables(&fork.session, &door.connection);
+    let password = door.connection.password.expose().to_owned();
+    let mut shown = progress::Shown::new(what);
+    let ended = job
+        .run(&variables, plan.deadline, |told| match told {
+            Told::Line(line) => shown.line(&line.replace(&password, "****"), ui),
+            Told::Tick(elapsed) => shown.tick(elapsed, recorder.latest().as_deref(), ui),
+        })
+        .await;
+    ui.rest();
+    let mut ended = ended?;
+    ended.tail = ended.tail.replace(&password, "****");
+    drop(door);
+    Ok(Run { ended, heard: recorder.take() })
+}
+
+/// What the command gets: the same as with `cargo lakebase run`.
+fn variables(session: &Session, connection: &Connection) -> Vec<(&'static str, Secret)> {
+    let mut all = vec![
+        (env_vars::DATABASE_URL, connection.url()),
+        (env_vars::DB_SOURCE, Secret::new(session.db_source())),
+        (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(session.target.path.to_string())),
+    ];
+    all.extend(connection.variables());
+    all
+}
+
+/// Variables that would lead the command elsewhere.
+pub fn misleading() -> Vec<&'static str> {
+    MISLEADING.to_vec()
+}
+
+/// The first fork: the verdict and the times are from here. The fork stays until the caller deletes it.
+///
+/// # Errors
+/// Those of the branch and of its database; what can't be seen is no error but a fact.
+pub async fn clean(
+    session: Session,
+    client: lakebase::api::Client,
+    plan: &Plan,
+    ui: &mut Ui,
+) -> Result<Facts> {
+    let parent = (client.clone(), session.target.clone());
+    let fork = Fork::make(session, client, ui).await?;
+    let control = fork.enter().await?;
+    let mut facts = Facts::default();
+    let found = history::look(&control, &fork.session.folder).await?;
+    facts.name = history::name(&found, &plan.words);
+    (facts.pending, facts.heads, facts.edited, facts.tool) =
+        (found.pending, found.heads, found.edited, found.tool);
+    let worked = match old_application(&fork, plan, &parent).await {
+        Ok(texts) => Some(texts),
+        Err(error) => {
+            facts.unseen.push(format!("the old application's queries: {}", first_cause(&error)));
+            None
+        }
+    };
+    match sensor::arm(&control).await {
+        Ok(()) => facts.sensors.push("event trigger"),
+        Err(error) => facts.unseen.push(format!(
+            "locks shorter than the sampler's interval: the branch allows no event triggers ({})",
+            first_cause(&error)
+        )),
+    }
+    let before = catalog::read(&control, fork.enter().await?).await?;
+    let origin = Instant::now();
+    let sampler = start_sampler(&fork, &control, origin).await;
+    let ran = run(&fork, &plan.up, plan, origin, "up", ui).await?;
+    let samples = match sampler {
+        Ok(sampler) => sampler.stop(&control).await,
+        Err(error) => Err(error),
+    };
+    let samples = match samples {
+        Ok(samples) => {
+            facts.sensors.push("sampler 2 ms");
+            samples
+        }
+        Err(error) => {
+            facts
+                .unseen
+                .push(format!("locks that no event trigger tells: no sampler ({})", first_cause(&error)));
+            Vec::new()
+        }
+    };
+    let after = catalog::read(&control, fork.enter().await?).await?;
+    facts.up = up(ran, &samples, before, after);
+    if facts.up.timeline.garbled > 0 {
+        facts
+            .unseen
+            .push(format!("{} messages of the event triggers were too long", facts.up.timeline.garbled));
+    }
+    if let Some(failure) = &facts.up.failure {
+        let failed = facts.up.timeline.statements.iter().find(|one| one.failure.is_some());
+        facts.up.offending = offending::count(&control, failure, failed.map(|one| one.text.as_str())).await;
+    }
+    if facts.up.is_ok() && facts.up.timeline.sessions > 0 {
+        if let Some(worked) = worked {
+            facts.queries = Some(queries::compare(&fork.enter_as_application().await?, &worked).await);
+        }
+        // What keeps no history runs again whenever it is told to.
+        if facts.tool.is_some() {
+            facts.again = Some(again(&fork, &control, plan, &facts.up.after, ui).await?);
+        }
+        if let Some(job) = &plan.down {
+            facts.down = Some(down(&fork, &control, job, plan, &facts.up.before, ui).await?);
+        }
+    }
+    Ok(facts)
+}
+
+fn first_cause(error: &Error) -> String {
+    error.causes.first().unwrap_or(&error.message).clone()
+}
+
+async fn start_sampler(fork: &Fork, control: &sql::Session, origin: Instant) -> Result<Sampler> {
+    let pid =
+        control.text("SELECT pg_backend_pid()").await?.and_then(|pid| pid.parse().ok()).unwrap_or_default();
+    let ca = fork.session.auth.ca.as_deref();
+    Sampler::start(control, &fork.login(), ca, &[pid], origin).await
+}
+
+/// The queries that work before the migration.
+async fn old_application(
+    fork: &Fork,
+    plan: &Plan,
+    (client, target): &(lakebase::api::Client, lakebase::ensure::Target),
+) -> Result<Vec<String>> {
+    let texts = match &plan.queries {
+        Some(texts) => texts.clone(),
+        None => {
+            let session = fork.enter_branch(client, &target.parent).await?;
+            queries::of_production(&session).await?
+        }
+    };
+    let texts = queries::of_application(texts);
+    Ok(queries::working(&fork.enter_as_application().await?, texts).await)
+}
+
+fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) -> Up {
+    let skew = timeline::skew(&ran.heard);
+    let mut timeline = Timeline::read(&ran.heard, skew);
+    let sampled = sampler::holds(samples, &timeline.statements);
+    timeline.holds = sampler::merge(std::mem::take(&mut timeline.holds), sampled);
+    let failure = timeline.statements.iter().rev().find_map(|one| one.failure.clone());
+    let failure = failure.filter(|_| !matches!(ran.ended.how, How::Code(0)));
+    let stalls = stall::computed(&timeline.holds, &timeline.statements, &before);
+    let changes = schema::compare(before.objects.clone(), after.objects.clone());
+    let left = catalog::left_behind(&before, &after);
+    Up {
+        ended: Some(ran.ended.how),
+        ms: ran.ended.ms,
+        tail: ran.ended.tail,
+        timeline,
+        failure,
+        offending: None,
+        before,
+        after,
+        left,
+        changes,
+        stalls,
+    }
+}
+
+/// What differs, a line for each object.
+fn differences(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let changes = schema::compare(before.objects.clone(), after.objects.clone());
+    let follows = schema::Change::follow(&changes);
+    let lines = changes.iter().filter(|change| !follows(change));
+    lines
+        .filter_map(|change| {
+            let object = change.object()?;
+            Some(format!("{} `{}` {}", object.kind, object.qualified(), change.word()))
+        })
+        .collect()
+}
+
+async fn again(
+    fork: &Fork,
+    control: &sql::Session,
+    plan: &Plan,
+    after: &Snapshot,
+    ui: &mut Ui,
+) -> Result<Again> {
+    let ran = run(fork, &plan.up, plan, Instant::now(), "up again", ui).await?;
+    let now = catalog::read(control, fork.enter().await?).await?;
+    Ok(Again { ok: ran.ended.how == How::Code(0), changed: differences(after, &now) })
+}
+
+async fn down(
+    fork: &Fork,
+    control: &sql::Session,
+    job: &Job,
+    plan: &Plan,
+    before: &Snapshot,
+    ui: &mut Ui,
+) -> Result<Down> {
+    let ran = run(fork, job, plan, Instant::now(), "down", ui).await?;
+    let now = catalog::read(control, fork.enter().await?).await?;
+    let ok = ran.ended.how == How::Code(0);
+    let mut down = Down { ok, differs: differences(before, &now), lost: Vec::new(), up_again: None };
+    if ok {
+        let ran = run(fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
+        down.up_again = Some(ran.ended.how == How::Code(0));
+    }
+    Ok(down)
+}
+
+/// The tables that are worth a second look: those that the migration kept somebody waiting at, or locked in a mode that it had
+/// to wait for itself.
+pub fn touched(up: &Up) -> Vec<u32> {
+    let mut tables: Vec<u32> = Vec::new();
+    let mut add = |oid: u32| {
+        let is_table = up.before.relations.get(&oid).is_some_and(catalog::Relation::is_table);
+        if is_table && !tables.contains(&oid) {
+            tables.push(oid);
+        }
+    };
+    up.stalls.iter().for_each(|stall| add(stall.table));
+    let strong = up.timeline.holds.iter().filter(|hold| hold.mode >= Mode::ShareUpdateExclusive);
+    strong.for_each(|hold| add(hold.relation));
+    tables.truncate(PROBED);
+    tables
+}
+
+/// The second fork: the same migration among readers, writers, and somebody who does not end a transaction. Fills in what it
+/// measures.
+///
+/// # Errors
+/// As for [`clean`].
+pub async fn among_clients(
+    session: Session,
+    client: lakebase::api::Client,
+    plan: &Plan,
+    facts: &mut Facts,
+    ui: &mut Ui,
+) -> Result<()> {
+    let tables = touched(&facts.up);
+    if tables.is_empty() {
+        facts.measured = Some(Vec::new());
+        facts.queue = Some(Vec::new());
+        return Ok(());
+    }
+    let fork = Fork::make(session, client, ui).await?;
+    let (ca, login) = (fork.session.auth.ca.as_deref(), fork.login());
+    let relation = |oid: &u32| facts.up.before.relations.get(oid);
+    let origin = Instant::now();
+    let (stop, stopped) = watch::channel(false);
+    let mut probes = Vec::new();
+    for oid in &tables {
+        for kind in Client::ALL {
+            let Some(relation) = relation(oid) else { continue };
+            probes.extend(Probe::start(&login, ca, (*oid, relation), kind, origin, stopped.clone()).await?);
+        }
+    }
+    let read: Vec<&catalog::Relation> = tables.iter().filter_map(relation).collect();
+    let antagonists = Antagonists::start(&login, ca, &read, origin, stopped).await?;
+    let ran = run(&fork, &plan.up, plan, origin, "up among clients", ui).await?;
+    stop.send_replace(true);
+    let (queue, antagonised) = antagonists.end().await;
+    let mut measured = Vec::new();
+    for probe in probes {
+        let (table, client) = (probe.table, probe.client);
+        // What the open reader brought about is another line of the report.
+        let waits = probe
+            .waits()
+            .await
+            .into_iter()
+            .filter(|wait| !antagonised.iter().any(|other| overlap(wait, other)));
+        if let Some(worst) = waits.max_by(|one, other| one.ms.total_cmp(&other.ms)) {
+            measured.push(Stall {
+                client,
+                table,
+                ms: worst.ms,
+                from: worst.from,
+                mode: client.needs(),
+                statement: None,
+            });
+        }
+    }
+    facts.queue = Some(queue);
+    if ran.ended.how == How::Code(0) {
+        facts.sensors.push("probes");
+        facts.measured = Some(measured);
+    } else {
+        facts.unseen.push("measured stalls: the migration gave up behind an open query".into());
+    }
+    Ok(())
+}
+
+fn overlap(one: &Wait, other: &Wait) -> bool {
+    one.from < other.from + other.ms && other.from < one.from + one.ms
+}
+
+/// A plan that can't be run is told before any branch is made.
+///
+/// # Errors
+/// [`Kind::Usage`].
+pub fn no_command() -> Error {
+    Error::new(Kind::Usage, "there is no migration command")
+        .because_of("none stands after `--`, and `check-command` is not configured")
+        .hint("write it: `cargo lakebase check -- alembic upgrade head`")
+}
