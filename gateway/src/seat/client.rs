@@ -1,4 +1,4 @@
-//! `feed` and `healthy`: the other end of the control socket.
+//! `feed`, `tap` and `healthy`: the other end of the control socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -13,17 +13,22 @@ use super::lines::{self, Ask, Health};
 /// How long the answer about the gateway's health may take beyond what was asked for.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Joins `input` and `output` with the control socket at `path`, until either side ends.
-pub fn feed(path: &Path, mut input: impl Read + Send + 'static, mut output: impl Write) -> io::Result<()> {
+/// Joins `input` and `output` with the control socket at `path` for what `ask` says, until either side ends.
+pub fn converse(
+    path: &Path,
+    ask: &Ask,
+    mut input: impl Read + Send + 'static,
+    mut output: impl Write,
+) -> io::Result<()> {
     let mut socket = UnixStream::connect(path)?;
-    socket.write_all(&lines::write(&Ask::Feed))?;
+    socket.write_all(&lines::write(ask))?;
     let mut up = socket.try_clone()?;
     // Not joined: the end of the gateway ends this process, whether or not the host says any more.
     std::thread::spawn(move || {
         let _ = io::copy(&mut input, &mut up);
         let _ = up.shutdown(Shutdown::Write);
     });
-    let mut chunk = [0; 4096];
+    let mut chunk = [0; 16 * 1024];
     loop {
         match socket.read(&mut chunk)? {
             0 => return Ok(()),

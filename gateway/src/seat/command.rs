@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{self, Config};
+use super::lines::Ask;
 use super::log::Log;
 use super::{client, serve};
 
 /// How long open sessions may take to end when the process was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(300);
-const USAGE: &str = "usage: lakebase-gateway serve | feed | healthy [SECONDS] | --version";
+const USAGE: &str = "usage: lakebase-gateway serve | feed | tap | healthy [SECONDS] | --version";
 
 /// Runs what `words` say, with the environment through `lookup`. The exit code is 0, 1 for what did not work, 64 for words
 /// that are none.
@@ -20,8 +21,12 @@ pub fn run(words: &[String], lookup: impl Fn(&str) -> Option<String>) -> ExitCod
     let outcome = match words {
         [word] if word == "serve" => return serve(lookup, log),
         [word] if word == "feed" => {
-            client::feed(&config::control(&lookup), std::io::stdin(), std::io::stdout())
+            client::converse(&config::control(&lookup), &Ask::Feed, std::io::stdin(), std::io::stdout())
                 .map_err(|error| format!("the feed ended: {error}"))
+        }
+        [word] if word == "tap" => {
+            client::converse(&config::control(&lookup), &Ask::Tap, std::io::stdin(), std::io::stdout())
+                .map_err(|error| format!("the tap ended: {error}"))
         }
         [word] if word == "healthy" => client::healthy(&config::control(&lookup), 0),
         [word, hold] if word == "healthy" => match hold.parse() {

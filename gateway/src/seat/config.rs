@@ -35,6 +35,8 @@ pub const TOKEN_WAIT: &str = "LAKEBASE_TOKEN_WAIT";
 pub const CONNECT_WAIT: &str = "LAKEBASE_CONNECT_WAIT";
 /// Path of the control socket; default `/lakebase.sock`.
 pub const CONTROL: &str = "LAKEBASE_CONTROL";
+/// `1` keeps what the sessions do for a listener, see [`super::tap`]. Default: nobody looks.
+pub const TAP: &str = "LAKEBASE_TAP";
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONTROL: &str = "/lakebase.sock";
@@ -99,6 +101,8 @@ pub struct Config {
     pub connect_wait: Duration,
     /// Path of the control socket.
     pub control: PathBuf,
+    /// Whether sessions are listened to.
+    pub tap: bool,
 }
 
 /// Path of the control socket, by which `feed` and `healthy` find a running `serve`.
@@ -134,6 +138,7 @@ impl Config {
             token_wait: seconds(&lookup, TOKEN_WAIT, 20)?,
             connect_wait: seconds(&lookup, CONNECT_WAIT, 60)?,
             control: control(&lookup),
+            tap: switch(&lookup, TAP)?,
         })
     }
 }
@@ -174,6 +179,15 @@ fn seconds(
 ) -> Result<Duration, ConfigError> {
     let seconds: Option<u32> = parsed(lookup, name, "a whole number of seconds")?;
     Ok(Duration::from_secs(seconds.unwrap_or(default).into()))
+}
+
+fn switch(lookup: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<bool, ConfigError> {
+    match value(lookup, name) {
+        None => Ok(false),
+        Some(value) if value == "0" => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) => Err(ConfigError::Invalid { name, value, expected: "`0` or `1`" }),
+    }
 }
 
 /// Splits `host`, `host:port` and `[v6]:port`.
@@ -221,6 +235,12 @@ mod tests {
         assert!(matches!(read(&[]), Err(ConfigError::NoPassword)));
         assert_eq!(read(&[(POSTGRES_HOST_AUTH_METHOD, "trust")]).unwrap().local_password, None);
         assert!(matches!(read(&[(POSTGRES_HOST_AUTH_METHOD, "md5")]), Err(ConfigError::NoPassword)));
+    }
+
+    #[test]
+    fn sessions_are_listened_to_only_when_asked_for() {
+        let tap = |value| read(&[(POSTGRES_PASSWORD, "x"), (TAP, value)]).map(|config| config.tap).ok();
+        assert_eq!([tap(""), tap("0"), tap("1"), tap("yes")], [Some(false), Some(false), Some(true), None]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The control socket: where tokens come in, and where `healthy` asks.
+//! The control socket: where tokens come in, where `healthy` asks, and where what the sessions do goes out.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::config;
 use super::lines::{self, Ask, FromHost, Health, ToHost};
 use super::log::Log;
+use super::tap::{Recorder, TapLine};
 use super::tokens::{Freshness, Tokens};
 
 /// How long a connection may take to say what it is for. Our own subcommands say it at once.
@@ -33,6 +35,8 @@ pub struct Control {
     pub log: Arc<Log>,
     /// What was last said to a `healthy` that waits for changes.
     pub said_healthy: AtomicBool,
+    /// What the sessions do, where they are listened to.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// Opens the socket at `path` for its owner alone. A socket that nobody listens on, left by a `serve` that was killed, is
@@ -83,6 +87,7 @@ impl Control {
         }
         match serde_json::from_slice(&line) {
             Ok(Ask::Feed) => self.feed(reader, write).await,
+            Ok(Ask::Tap) => self.tap(reader, write).await,
             Ok(Ask::Health { hold }) => {
                 let why = tokio::select! {
                     why = self.health(Duration::from_secs(hold)) => why,
@@ -149,6 +154,31 @@ impl Control {
         };
         self.tokens.detach(id);
         ended
+    }
+
+    /// Says what the sessions do until the listener ends, or another one comes.
+    async fn tap(&self, mut reader: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf) -> io::Result<()> {
+        let Some(recorder) = &self.recorder else {
+            let problem = format!("nobody listens to the sessions here: {} is not 1", config::TAP);
+            return write.write_all(&lines::write(&TapLine::Problem { problem })).await;
+        };
+        let listener = recorder.attach();
+        let speak = async {
+            write.write_all(&lines::write(&recorder.hello())).await?;
+            while let Some(taken) = recorder.take(listener).await {
+                for line in taken {
+                    write.write_all(&lines::write(&line)).await?;
+                }
+            }
+            Ok(())
+        };
+        // Whatever it says has no meaning; its end has.
+        let mut line = Vec::new();
+        let listen = async { while lines::read(&mut reader, &mut line).await.is_ok_and(|more| more) {} };
+        tokio::select! {
+            ended = speak => ended,
+            () = listen => Ok(()),
+        }
     }
 
     /// Acts on a line of the feed with this number.

@@ -122,6 +122,8 @@ pub struct Health {
 pub enum Ask {
     /// To hand over tokens.
     Feed,
+    /// To hear what the sessions do.
+    Tap,
     /// To hear how the gateway is.
     Health {
         /// For how many seconds the answer may be kept back while it is the one that was given last.

@@ -7,7 +7,8 @@
 //! that name, so `template1`, and `postgres` where it is not the local one, are the branch's own.
 //!
 //! [`config`] reads the environment, [`serve`] listens, [`door`] says who enters, [`tokens`] holds the token, [`control`] and
-//! [`lines`] take it from the host, [`client`] is the other end of that, [`log`] writes, [`command`] is the command line.
+//! [`lines`] take it from the host, [`client`] is the other end of that, [`tap`] keeps what the sessions do for who asks, [`log`]
+//! writes, [`command`] is the command line.
 
 pub mod client;
 pub mod command;
@@ -17,4 +18,5 @@ pub mod door;
 pub mod lines;
 pub mod log;
 pub mod serve;
+pub mod tap;
 pub mod tokens;

@@ -17,12 +17,14 @@ use super::config::Config;
 use super::control::{self, Control};
 use super::door::Door;
 use super::log::Log;
+use super::tap::{Recorder, SENSOR};
 use super::tokens::Tokens;
 use crate::frontend::{Account, Method};
 use crate::refusal::INVALID_PASSWORD;
 use crate::resolve::{ResolveError, Resolver};
 use crate::scram::ScramError;
-use crate::session::{Outcome, SessionOptions};
+use crate::session::{self, Outcome, SessionOptions};
+use crate::tap::Tapping;
 use crate::tls::{self, TlsError};
 use crate::upstream::Remote;
 
@@ -82,6 +84,7 @@ pub async fn run(config: Config, log: Arc<Log>) -> Result<(), ServeError> {
         None => Method::Trust(config.local_user.clone()),
     };
     let tokens = Arc::new(Tokens::default());
+    let recorder = config.tap.then(Arc::<Recorder>::default);
     let listeners = listen(config.port, &log).map_err(|error| ServeError::Listen(config.port, error))?;
     let socket = control::bind(&config.control)
         .await
@@ -97,6 +100,7 @@ pub async fn run(config: Config, log: Arc<Log>) -> Result<(), ServeError> {
         branch: config.branch.clone(),
         log: Arc::clone(&log),
         said_healthy: AtomicBool::new(false),
+        recorder: recorder.clone(),
     };
     tokio::spawn(Arc::new(control).serve(socket));
     tokio::spawn({
@@ -115,6 +119,7 @@ pub async fn run(config: Config, log: Arc<Log>) -> Result<(), ServeError> {
             Arc::clone(&door),
             options,
             Arc::clone(&strangers),
+            recorder.clone(),
             Arc::clone(&log),
         ));
     }
@@ -160,6 +165,7 @@ async fn accept(
     door: Arc<Door>,
     options: SessionOptions,
     strangers: Arc<Semaphore>,
+    recorder: Option<Arc<Recorder>>,
     log: Arc<Log>,
 ) {
     loop {
@@ -174,9 +180,16 @@ async fn accept(
             }
         };
         let (tls, door, log) = (tls.clone(), Arc::clone(&door), Arc::clone(&log));
+        let tapping = recorder.clone().map(|recorder| Tapping::new(recorder, SENSOR));
         tokio::spawn(async move {
-            let outcome =
-                crate::session::serve(stream, &tls, door.as_ref(), options, move || drop(permit)).await;
+            let (door, admitted) = (door.as_ref(), move || drop(permit));
+            let outcome = match tapping {
+                None => session::serve(stream, &tls, door, options, admitted).await,
+                Some(tapping) => {
+                    // Boxed: it is seldom wanted, and every session would take its room.
+                    Box::pin(session::serve_tapped(stream, &tls, door, options, &tapping, admitted)).await
+                }
+            };
             report(&outcome, &log);
         });
     }

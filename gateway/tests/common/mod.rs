@@ -247,6 +247,15 @@ impl Seat {
         Feed::of(child)
     }
 
+    /// Starts a `tap`; gives it with its input, and its lines.
+    pub fn tap(&self) -> (Child, Receiver<String>) {
+        let mut command = Command::new(PROGRAM);
+        command.arg("tap").env("LAKEBASE_CONTROL", &self.control);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        (child, lines)
+    }
+
     /// Starts a `healthy` that waits until there is news.
     pub fn healthy_when_news(&self) -> Child {
         let mut command = Command::new(PROGRAM);
