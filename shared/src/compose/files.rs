@@ -16,8 +16,6 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 ];
-/// The folder of override files, beside the first Compose file.
-const FOLDER: &str = ".lakebase";
 
 /// What a call to Compose says about its files.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +79,7 @@ pub fn override_path(files: &[PathBuf], project: &str, cwd: &Path) -> PathBuf {
     let hash: String = digest.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let first = files.first().map(|file| cwd.join(file)).unwrap_or_else(|| cwd.join("compose.yaml"));
     let beside = first.parent().unwrap_or(cwd);
-    beside.join(FOLDER).join(format!("{project}-{hash}.yaml"))
+    beside.join(env_file::FOLDER).join(format!("{project}-{hash}.yaml"))
 }
 
 /// Puts the override file in place, if it is not there already. Its folder git-ignores itself.
@@ -92,13 +90,7 @@ pub fn write_override(path: &Path, text: &str) -> Result<()> {
     if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |error| Error::io(format!("making the folder `{}`", folder.display()), &error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    // A folder of that name with something in it may be the user's: what git sees there is not ours to say.
-    if std::fs::read_dir(folder).map_err(failed)?.next().is_none() {
-        env_file::replace(&folder.join(".gitignore"), "*\n", 0o644)?;
-    }
+    env_file::folder(path.parent().and_then(Path::parent).unwrap_or(Path::new(".")))?;
     // The local database's own password may be in it.
     env_file::replace(path, text, 0o600)
 }
