@@ -1,0 +1,106 @@
+//! `check`: migrations that fail or hurt in production, each with an empty PostgreSQL on which it passes; and the same done
+//! right.
+
+mod cases;
+
+use std::path::Path;
+
+use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
+use e2e::{Lab, Project, Ran};
+use serde_json::Value;
+
+/// A stall of less than this is a small matter on a production of a million rows.
+const LIMIT: &str = "500ms";
+
+/// A project with a production, and an empty database with the same tables beside it.
+fn project(lab: &Lab) -> Project<'_> {
+    let project = lab.project("shop", &[("README.md", "A shop.\n")]);
+    project.commit("The shop");
+    project.cargo("init --project-name shop --profile embedded").ok();
+    project.production_sql("CREATE DATABASE empty");
+    project.production_sql(SCHEMA);
+    on_empty(&project, SCHEMA).ok();
+    project.production_sql(ROWS);
+    project
+}
+
+/// Runs SQL on the empty database, as a local Postgres would get it.
+fn on_empty(project: &Project<'_>, sql: &str) -> Ran {
+    let words = ["psql", "--parent", "--database", "empty", "--", "-Xq", "-v", "ON_ERROR_STOP=1", "-c", sql];
+    project.run("cargo-lakebase", words)
+}
+
+/// `check` of a file of SQL that psql runs statement by statement, and its report as JSON.
+fn check(project: &Project<'_>, sql: &str, options: &[&str]) -> (Ran, Value) {
+    project.write("migration.sql", sql);
+    let psql = ["--", "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-f", "migration.sql"];
+    let words = [&["check", "--max-stall", LIMIT, "--format", "text,json=report.json"], options, &psql].concat();
+    let ran = project.run("cargo-lakebase", words);
+    assert!(Path::new(&project.folder.join("report.json")).exists(), "{ran:#?}");
+    let report = serde_json::from_str(&project.read("report.json")).unwrap();
+    (ran, report)
+}
+
+/// The branches of the project.
+fn branches(lab: &Lab) -> Vec<String> {
+    let listed = lab.read("projects/shop/branches");
+    let branches = listed["branches"].as_array().unwrap().iter();
+    branches.map(|branch| branch["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn holds(project: &Project<'_>, case: &Case) -> Result<(), String> {
+    // given an empty database, then the migration passes there
+    let local = project.run("cargo-lakebase", local(case));
+    if local.code != Some(0) {
+        return Err(format!("{}: it fails on an empty database: {local:#?}", case.name));
+    }
+    // when it is checked, then the answer and the words are right
+    let (ran, _) = check(project, case.migration, case.options);
+    let lacks = case.says.iter().find(|words| !ran.stdout.contains(**words));
+    if ran.code != Some(case.code) || lacks.is_some() {
+        return Err(format!("{}: expected {} and {:?}: {ran:#?}", case.name, case.code, case.says));
+    }
+    Ok(())
+}
+
+/// The migration on the empty database, rolled back as well as that is possible.
+fn local(case: &Case) -> Vec<&str> {
+    let all = ["psql", "--parent", "--database", "empty", "--", "-Xq", "-v", "ON_ERROR_STOP=1"];
+    let mut words: Vec<&str> = all.to_vec();
+    words.extend(["-c", "DROP SCHEMA public CASCADE; CREATE SCHEMA public", "-c", SCHEMA]);
+    for statement in case.migration.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+        words.extend(["-c", statement]);
+    }
+    words
+}
+
+fn all_hold(cases: &[Case]) {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    let before = branches(&lab);
+    let fingerprint = fingerprint(&project);
+    let wrong: Vec<String> = cases.iter().filter_map(|case| holds(&project, case).err()).collect();
+    assert!(wrong.is_empty(), "{} of {} cases: {}", wrong.len(), cases.len(), wrong.join("\n"));
+    // The forks are gone, and production is as it was.
+    assert_eq!(branches(&lab), before);
+    assert_eq!(self::fingerprint(&project), fingerprint);
+}
+
+/// Production's rows and columns in one line.
+fn fingerprint(project: &Project<'_>) -> String {
+    project.production_sql(
+        "SELECT (SELECT count(*) || ' ' || sum(hashtext(o::text)) FROM orders o), (SELECT count(*) || ' ' || \
+         sum(hashtext(u::text)) FROM users u), (SELECT string_agg(attrelid::regclass || '.' || attname, ',' ORDER BY 1) \
+         FROM pg_attribute WHERE attrelid IN ('orders'::regclass, 'users'::regclass))",
+    )
+}
+
+#[test]
+fn a_migration_that_hurts_in_production_is_caught() {
+    all_hold(HURTFUL);
+}
+
+#[test]
+fn the_same_done_right_is_no_alarm() {
+    all_hold(CLEAN);
+}
