@@ -214,12 +214,17 @@ impl Inner {
             self.available(uid)?;
             if !postgres.is_ready() {
                 let begun = std::time::Instant::now();
-                postgres.start().await?;
+                postgres.start(!self.lacks_statistics(uid)).await?;
                 let took = begun.elapsed().as_millis();
                 self.log.line(&format!("branch {uid}: PostgreSQL started in {took} ms"));
             }
         }
         Ok(Awake { postgres, _use: in_use })
+    }
+
+    /// Whether a fault keeps the branch's PostgreSQL from counting statements.
+    fn lacks_statistics(&self, uid: &str) -> bool {
+        self.state().by_uid(uid).is_some_and(|(_, branch)| self.faults.lacks_statistics(&branch.id))
     }
 
     /// The PostgreSQL of a branch that is made and not on its way out.

@@ -179,6 +179,18 @@ impl Faults {
         refused.is_some()
     }
 
+    /// Whether a branch gives its users no event triggers: asked for each statement about one.
+    pub fn refuses_event_triggers(&self, branch: &str) -> bool {
+        let refused = self.first(branch, |fault| (fault.spec.kind == Kind::NoEventTriggers).then_some(()));
+        refused.is_some()
+    }
+
+    /// Whether a branch counts no statements: asked when its PostgreSQL starts, and when the extension is to be made there.
+    pub fn lacks_statistics(&self, branch: &str) -> bool {
+        let lacking = self.first(branch, |fault| (fault.spec.kind == Kind::NoStatistics).then_some(()));
+        lacking.is_some()
+    }
+
     /// Waits as long as a new branch is to stay in INIT, or until `ended` says otherwise. Says whether it had to.
     pub async fn hold_in_init(&self, branch: &str, ended: impl Fn() -> bool) -> bool {
         let held = self.first(branch, |fault| match fault.spec.kind {

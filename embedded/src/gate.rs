@@ -1,6 +1,17 @@
 //! The endpoints' doors: one TCP port each, on loopback and on Docker's bridge while that exists.
+//!
+//! What a session says passes as it is, but for a few statements that PostgreSQL leaves to a superuser and the service gives to
+//! members of `databricks_superuser`: those about event triggers, and the extension `pg_stat_statements`. [`statement`] knows
+//! them, [`watch`] finds the moment for them, [`privileged`] runs them on a connection of the server's own, [`session`] joins it
+//! all. They run outside of transactions only; inside of one PostgreSQL answers, which refuses them.
+
+mod privileged;
+mod session;
+mod statement;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +19,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lakebase_gateway::refusal::INVALID_AUTHORIZATION;
 use lakebase_gateway::session::CANNOT_CONNECT_NOW;
-use lakebase_gateway::{Admission, Authenticator, Login, Outcome, Refusal, SessionOptions, Upstream, serve};
+use lakebase_gateway::{
+    Admission, Authenticator, Login, Opened, Outcome, Refusal, SessionOptions, Upstream, open, proxy,
+};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -20,6 +33,7 @@ use crate::handlers::grants::{self, Grant};
 use crate::postgres::ADMIN;
 use crate::state::Phase;
 use crate::tokens::{Purpose, matches_scram_verifier};
+use statement::About;
 
 /// How often the machine's network interfaces are looked at.
 const INTERFACES_EVERY: Duration = Duration::from_secs(1);
@@ -132,7 +146,10 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, door: Arc<Door>) {
         tokio::spawn(async move {
             let options = SessionOptions { startup_timeout: STARTUP_TIMEOUT, ..SessionOptions::default() };
             let visit = Visit { door: Arc::clone(&door), awake: Mutex::default() };
-            let outcome = serve(stream, &tls, &visit, options, move || drop(permit)).await;
+            let outcome = match open(stream, &tls, &visit, options, move || drop(permit)).await {
+                Ok(opened) => Outcome::of(door.join(opened).await),
+                Err(outcome) => outcome,
+            };
             match outcome {
                 Outcome::Ended | Outcome::Cancelled | Outcome::HungUp => {}
                 Outcome::Refused(refusal) => {
@@ -186,6 +203,18 @@ impl Door {
                 made: endpoint.created,
             })
         })
+    }
+
+    /// Joins a client that was let in with its server.
+    async fn join(&self, opened: Opened) -> io::Result<()> {
+        // Gone since then: its PostgreSQL ends the session.
+        let Some(behind) = self.behind() else { return proxy::join(opened.client, opened.server).await };
+        let app = self.app.clone();
+        let allowed = move |about| match about {
+            About::Statistics => !app.faults.lacks_statistics(&behind.id),
+            About::NewEventTrigger | About::EventTrigger => !app.faults.refuses_event_triggers(&behind.id),
+        };
+        session::join(&self.app, &behind.branch, opened, Box::new(allowed)).await
     }
 
     /// Whether the password is that of a role with native login; PostgreSQL's own verifier decides, so that a password set

@@ -93,12 +93,13 @@ impl Postgres {
         Err(Error::new(ErrorKind::Postgres, "`initdb` failed").because(log::last_line(&said)))
     }
 
-    /// Starts the process and waits until it takes connections. One that runs already is adopted.
-    pub async fn start(&self) -> Result<()> {
+    /// Starts the process and waits until it takes connections. One that runs already is adopted. Without `statistics` it does
+    /// not count statements.
+    pub async fn start(&self, statistics: bool) -> Result<()> {
         // The memory of a postmaster that was killed lives until its last child has ended, which takes a moment.
         let patience = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.try_start().await {
+            match self.try_start(statistics).await {
                 Err(error) if error.chain().contains("shared memory block") && Instant::now() < patience => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -107,12 +108,12 @@ impl Postgres {
         }
     }
 
-    async fn try_start(&self) -> Result<()> {
+    async fn try_start(&self, statistics: bool) -> Result<()> {
         let data = self.data();
         let mut child = None;
         if self.pid().is_none() {
             private_folder(&self.socket, self.account)?;
-            settings::write(&data, &self.installation, self.account)?;
+            settings::write(&data, &self.installation, self.account, statistics)?;
             let log = log::open(&self.folder)?;
             let errors = log.try_clone().doing(|| "can't use the log of PostgreSQL".to_owned())?;
             let mut command = self.command("postgres");
@@ -176,8 +177,7 @@ impl Postgres {
             .user(ADMIN)
             .dbname(database)
             .application_name("lakebase-embedded")
-            // A failing statement may hold a password; the log of PostgreSQL must not.
-            .options("-c log_min_error_statement=panic")
+            .options(self.options_of_control())
             .connect_timeout(Duration::from_secs(30));
         let (client, connection) = config
             .connect(tokio_postgres::NoTls)
@@ -187,7 +187,24 @@ impl Postgres {
             // An error of the connection reaches whoever waits for an answer on it.
             let _ = connection.await;
         });
-        Ok(Control { client, task })
+        Ok(Control { client, task, event_triggers_setting: self.has_event_triggers_setting() })
+    }
+
+    /// What a connection of ours begins with. Nothing that a user left in a database may run as our superuser: no event trigger
+    /// (before PostgreSQL 17, which has a setting for that, as a replica, for which the gate lets nobody make one), and no object
+    /// that stands before PostgreSQL's own in a search path.
+    fn options_of_control(&self) -> &'static str {
+        // A failing statement may hold a password; the log of PostgreSQL must not.
+        if self.has_event_triggers_setting() {
+            "-c log_min_error_statement=panic -c search_path=pg_catalog -c event_triggers=off"
+        } else {
+            "-c log_min_error_statement=panic -c search_path=pg_catalog -c session_replication_role=replica"
+        }
+    }
+
+    /// Whether this PostgreSQL can set all event triggers off.
+    fn has_event_triggers_setting(&self) -> bool {
+        self.installation.major >= 17
     }
 
     fn command(&self, program: &str) -> Command {
@@ -211,6 +228,14 @@ pub struct Control {
     /// The client, for queries.
     pub client: tokio_postgres::Client,
     task: tokio::task::JoinHandle<()>,
+    event_triggers_setting: bool,
+}
+
+impl Control {
+    /// Whether no event trigger fires here, however it is enabled; without this, one that is enabled for replicas or always does.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.event_triggers_setting
+    }
 }
 
 impl Drop for Control {

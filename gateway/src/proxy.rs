@@ -155,6 +155,17 @@ where
         .await
     }
 
+    /// Sends bytes of the caller's own to the server, behind what is on its way, with the next [`Self::carry`].
+    pub fn send_up(&mut self, bytes: &[u8]) {
+        self.up.rest.extend_from_slice(bytes);
+        self.client_sends = true;
+    }
+
+    /// The same to the client.
+    pub fn send_down(&mut self, bytes: &[u8]) {
+        self.down.rest.extend_from_slice(bytes);
+    }
+
     /// Says goodbye to both. A client that vanished without one ends here too: the server rolls back on seeing the end.
     pub async fn part(mut self) {
         let goodbyes = async { tokio::join!(self.client.shutdown(), self.server.shutdown()) };

@@ -143,7 +143,7 @@ async fn make(app: &App, uid: &str, cancel: &Arc<AtomicBool>) -> Result<Made> {
         return Err(gone());
     }
     let begun = Instant::now();
-    postgres.start().await?;
+    postgres.start(!app.faults.lacks_statistics(&branch.id)).await?;
     app.log.line(&format!("branch {uid}: PostgreSQL started in {} ms", begun.elapsed().as_millis()));
     if branch.source.is_none() {
         catalog::bootstrap(&postgres, project.pg_version, &project.owner).await?;

@@ -31,8 +31,10 @@ A fault is a line of words: what it strikes, when, what it does, and how often.
   already-exists=400|409     how a taken id is refused
   page-size=N                lists have no more entries a page
   clock-skew=SECONDS         the server's clock is wrong by that
+  no-event-triggers          a branch gives its users no event triggers, as PostgreSQL alone
+  no-pg-stat-statements      a branch's PostgreSQL starts without pg_stat_statements
 
-  times=N|always             how often: once, unless it says so; the last seven: always
+  times=N|always             how often: once, unless it says so; the last nine: always
 
 Examples:
   branches.create after drop
@@ -78,6 +80,8 @@ pub enum Kind {
     AlreadyExists(u16),
     PageSize(usize),
     ClockSkew(i64),
+    NoEventTriggers,
+    NoStatistics,
 }
 
 /// The calls that a fault strikes.
@@ -152,7 +156,7 @@ struct Words {
 }
 
 /// The words that say what a fault does.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 15] = [
     "delay",
     "drop",
     "cut",
@@ -166,6 +170,8 @@ const KINDS: [&str; 13] = [
     "already-exists",
     "page-size",
     "clock-skew",
+    "no-event-triggers",
+    "no-pg-stat-statements",
 ];
 
 impl FromStr for Spec {
@@ -285,6 +291,8 @@ fn kind(key: &str, value: Option<&str>, status: Option<u16>, code: Option<String
         ("already-exists", Some("409")) => Kind::AlreadyExists(409),
         ("page-size", _) => Kind::PageSize(number(key, needed()?, 1, usize::MAX)?),
         ("clock-skew", _) => Kind::ClockSkew(number(key, needed()?, -MAX_SKEW, MAX_SKEW)?),
+        ("no-event-triggers", None) => Kind::NoEventTriggers,
+        ("no-pg-stat-statements", None) => Kind::NoStatistics,
         (key, Some(value)) => return Err(format!("`{key}` can't be `{value}`")),
         (key, None) => return Err(format!("`{key}` needs a value")),
     })

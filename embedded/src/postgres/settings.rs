@@ -11,12 +11,19 @@ use crate::installation::Installation;
 const MAX_CONNECTIONS: u32 = if cfg!(target_os = "macos") { 100 } else { 600 };
 
 /// Writes the settings anew at each start, so that a newer program brings newer ones.
-pub(super) fn write(data: &Path, installation: &Installation, account: Option<Account>) -> Result<()> {
-    let libraries = installation.libraries(&["pg_stat_statements"]).join(",");
+pub(super) fn write(
+    data: &Path,
+    installation: &Installation,
+    account: Option<Account>,
+    statistics: bool,
+) -> Result<()> {
+    let wanted: &[&str] = if statistics { &["pg_stat_statements"] } else { &[] };
+    let libraries = installation.libraries(wanted).join(",");
     // A failed statement may hold a password, and an error's DETAIL rows of production: neither belongs into a log.
     let mut settings = format!(
         "# Written by the embedded Lakebase at each start.\n\
              shared_preload_libraries = '{libraries}'\n\
+             pg_stat_statements.track = all\n\
              unix_socket_permissions = 0700\n\
              max_connections = {MAX_CONNECTIONS}\n\
              shared_buffers = 32MB\n\
