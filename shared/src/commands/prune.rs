@@ -106,12 +106,13 @@ fn missing(listed: &[Branch], recorded: &[(Entry, Fate)], now: Timestamp) -> Vec
     if !listed.iter().any(|branch| branch.default) {
         return Vec::new();
     }
-    let is_missing = |entry: &Entry| {
+    let is_missing = |(entry, fate): &&(Entry, Fate)| {
         let id = entry.id();
-        !listed.iter().any(|branch| branch.id() == id.id().as_str())
-            && now.duration_since(entry.used) > BEING_MADE
+        // Nobody makes a branch where nobody works: a `prune` before this one was killed when it had deleted it.
+        let may_be_made = !fate.is_over() && now.duration_since(entry.used) <= BEING_MADE;
+        !listed.iter().any(|branch| branch.id() == id.id().as_str()) && !may_be_made
     };
-    recorded.iter().map(|(entry, _)| entry).filter(|entry| is_missing(entry)).cloned().collect()
+    recorded.iter().filter(is_missing).map(|(entry, _)| entry.clone()).collect()
 }
 
 /// Looks at the branch again and deletes it, if it still is one that may be.
@@ -156,16 +157,17 @@ mod tests {
     use super::*;
     use crate::identity::GitIdentity;
 
-    #[test]
-    fn what_is_listed_or_may_be_being_made_right_now_is_not_forgotten() {
-        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
-        let entry = |branch: &str, minutes: i64| Entry {
+    fn entry(now: Timestamp, branch: &str, minutes: i64) -> Entry {
+        Entry {
             project_uid: "uid".into(),
             identity: GitIdentity { user: "Ada".into(), email: "a@x".into(), branch: branch.into() },
             repository: "/shop/.git".into(),
             used: now - SignedDuration::from_mins(minutes),
-        };
-        let listed = |id: String| Branch {
+        }
+    }
+
+    fn listed(id: &str) -> Branch {
+        Branch {
             name: format!("projects/shop/branches/{id}"),
             uid: "br-1".into(),
             state: "READY".into(),
@@ -176,12 +178,33 @@ mod tests {
             forked: None,
             created: None,
             size: None,
-        };
-        let recorded = [entry("there", 60), entry("new", 19), entry("old", 21)].map(|it| (it, Fate::Gone));
-        let there = listed(entry("there", 0).id().to_string());
-        let whole = [listed("production".into()), there.clone()];
+        }
+    }
+
+    #[test]
+    fn what_is_listed_or_may_be_being_made_right_now_is_not_forgotten() {
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        let entry = |branch: &str, minutes: i64| entry(now, branch, minutes);
+        let recorded =
+            [("there", 60), ("new", 19), ("old", 21)].map(|(it, age)| (entry(it, age), Fate::Open));
+        let there = listed(&entry("there", 0).id().to_string());
+        let whole = [listed("production"), there.clone()];
         assert_eq!(missing(&whole, &recorded, now), [entry("old", 21)]);
         assert_eq!(missing(&[there], &recorded, now), []);
         assert_eq!(missing(&[], &recorded, now), []);
+        let unsure = [Fate::CheckedOut, Fate::Unknown].map(|fate| (entry("new", 19), fate));
+        assert_eq!(missing(&whole, &unsure, now), []);
+    }
+
+    #[test]
+    fn what_a_killed_prune_deleted_is_forgotten_at_once() {
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        let new = entry(now, "new", 1);
+        for fate in [Fate::Merged, Fate::Gone] {
+            let recorded = [(new.clone(), fate)];
+            assert_eq!(missing(&[listed("production")], &recorded, now), std::slice::from_ref(&new));
+            assert_eq!(missing(&[listed("production"), listed(&new.id().to_string())], &recorded, now), []);
+            assert_eq!(missing(&[], &recorded, now), []);
+        }
     }
 }
