@@ -13,7 +13,7 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), pgbench python node debootstrap pgbouncer.
+Parts: docker engine compose postgres psql cc git (the default), pgbench python node strace debootstrap pgbouncer.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -93,6 +93,8 @@ has_git() { has git; }
 has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 # 16 and later: what the pinned packages of tests/tests/drivers want.
 has_node() { has npm && has node && version_at_least "$(node --version | tr -d v)" 16; }
+# Elsewhere than on Linux the tests do without.
+has_strace() { [[ $(uname -s) != Linux ]] || has strace; }
 has_debootstrap() { has debootstrap; }
 has_pgbouncer() { has pgbouncer; }
 
@@ -125,6 +127,7 @@ advice() {
     git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
     node) echo "Node.js 16 or later with npm: Debian, Ubuntu: apt install nodejs npm; Fedora: dnf install nodejs-npm; macOS: brew install node" ;;
+    strace) echo "strace: Debian, Ubuntu: apt install strace; Fedora: dnf install strace" ;;
     debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
     pgbouncer) echo "PgBouncer: Debian, Ubuntu: apt install pgbouncer; Fedora: dnf install pgbouncer; macOS: brew install pgbouncer" ;;
     *) die "no part is called \`$1\`; see tests/machine.sh --help" ;;
@@ -275,6 +278,7 @@ install_cc() { apt_install gcc libc6-dev; }
 install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }
 install_node() { apt_install nodejs npm; }
+install_strace() { apt_install strace; }
 install_debootstrap() { apt_install debootstrap; }
 
 machine_install() {

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(90);
 pub fn run(command: &mut Command) -> Option<Ran> {
     let line = format!("{:?}", command.get_program());
     let child = spawn(command);
-    end(line, child)
+    end(line, child, || ())
 }
 
 /// Starts a command, sends it a signal once `is_there`, and gives what it said until then. Its whole group gets the signal, as
@@ -28,22 +28,26 @@ pub fn interrupt(command: &mut Command, signal: Signal, mut is_there: impl FnMut
     while !is_there() {
         // A command that ended before it came there was not struck; what it did is looked at all the same.
         if child.try_wait().expect("a child").is_some() {
-            return end(line, child);
+            return end(line, child, || ());
         }
-        assert!(Instant::now() < until, "the command never came to the call");
+        if Instant::now() > until {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
     // Not by the program `kill`: of a group's number some versions read the first digit, and -1 is everybody.
     killpg(Pid::from_raw(child.id().cast_signed()), signal).expect("the command still runs");
-    end(line, child)
+    end(line, child, || ())
 }
 
-fn spawn(command: &mut Command) -> Child {
+/// Starts a command in a group of its own.
+pub fn spawn(command: &mut Command) -> Child {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     quiet.process_group(0).spawn().expect("the program starts")
 }
 
-fn end(line: String, mut child: Child) -> Option<Ran> {
+/// Waits for its end, calls `ended`, and gives what it said. `None` where it hangs, and is then killed.
+pub fn end(line: String, mut child: Child, ended: impl FnOnce()) -> Option<Ran> {
     let read = |pipe: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -61,12 +65,13 @@ fn end(line: String, mut child: Child) -> Option<Ran> {
             break Some(status);
         }
         if Instant::now() > until {
-            let _ = child.kill();
+            let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
             let _ = child.wait();
             break None;
         }
         std::thread::sleep(Duration::from_millis(2));
     };
+    ended();
     let (stdout, stderr) = (stdout.join().expect("text"), stderr.join().expect("text"));
     status.map(|status| Ran { line, code: status.code(), stdout, stderr })
 }

@@ -1,15 +1,15 @@
-//! A small world to strike commands in, and what must hold of it whatever struck.
+//! A small world to strike commands in.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use e2e::{Lab, Project, Ran, Seat, Secrets, wait_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::cells::{Blow, Cell};
+use super::cells::{Blow, Cell, Place};
 use super::scenario::{Scenario, Start};
-use super::strike;
+use super::view::{self, View};
+use super::{steps, strike};
 
 const PROJECT: &str = "shop";
 /// Branches that are not ours: a colleague's, and one whose name alone looks like ours.
@@ -19,24 +19,11 @@ const MERGED: &str = "done";
 /// A branch lives no longer than that; the configuration's default.
 const TTL: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is to be seen of a world, but for names and times that differ from run to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// Branch id -> state, parent, whether it has an expiry; of the project that the scenario is about.
-    branches: BTreeMap<String, (String, String, bool)>,
-    /// The recorded git branches.
-    recorded: Vec<String>,
-    /// The project's own files.
-    files: Vec<String>,
-    /// The project's containers that run.
-    containers: usize,
-}
-
 /// A lab with production, other people's branches, and a project.
 pub struct World<'a> {
     lab: &'a Lab,
+    seat: &'a Seat<'a>,
     project: &'a Project<'a>,
-    scenario: &'a Scenario,
     secrets: Secrets,
     /// A login to production, for psql.
     production: Vec<(&'static str, String)>,
@@ -44,11 +31,33 @@ pub struct World<'a> {
     untouched: Value,
 }
 
+/// A command that ran undisturbed.
+#[derive(Debug, Clone)]
+pub struct Undisturbed {
+    /// The calls that it makes, each once, in their order.
+    pub calls: Vec<String>,
+    /// The steps that it takes.
+    pub steps: Vec<String>,
+    /// Its exit code: `doctor` has something to say of every lab.
+    pub code: Option<i32>,
+    /// Where it ends.
+    pub view: View,
+}
+
+/// What came of a cell.
+pub struct Found {
+    /// Whether the command came to the place and was struck there.
+    pub struck: bool,
+    /// What does not hold.
+    pub violations: Vec<String>,
+}
+
 impl World<'_> {
-    /// Makes one for a scenario, and takes it away after `work`.
-    pub fn with(scenario: &Scenario, work: impl FnOnce(&World<'_>)) {
+    /// Makes one, and takes it away after `work`.
+    pub fn with(work: impl FnOnce(&World<'_>)) {
         let lab = Lab::with_embedded();
         let seat = Seat::new(&lab, PROJECT, "LAKEBASE_PROFILE=embedded\n");
+        seat.project.write(".gitignore", ".env.lakebase\n");
         seat.project.cargo("init").ok();
         seat.project.production_sql(
             "CREATE TABLE tasks (id int PRIMARY KEY, title text NOT NULL); INSERT INTO tasks VALUES (1, 'one'), (2, 'two')",
@@ -59,31 +68,47 @@ impl World<'_> {
             let body = json!({"spec": {"source_branch": parent, "ttl": "86400s"}});
             lab.api("POST", &format!("projects/{PROJECT}/branches?branch_id={id}"), &body);
             wait_for("a foreign branch", || {
-                let all = branches(&lab, PROJECT);
+                let all = view::branches(&lab, PROJECT);
                 all.iter()
-                    .any(|branch| id_of(branch) == id && branch["status"]["current_state"] == "READY")
+                    .any(|branch| view::id_of(branch) == id && branch["status"]["current_state"] == "READY")
                     .then_some(())
             });
         }
         let production = production(&lab);
         let secrets = Secrets::of(&lab);
-        let mut world = World {
-            lab: &lab,
-            project: &seat.project,
-            scenario,
-            secrets,
-            production,
-            untouched: Value::Null,
-        };
+        let project = &seat.project;
+        let mut world =
+            World { lab: &lab, seat: &seat, project, secrets, production, untouched: Value::Null };
         world.untouched = world.what_is_not_ours();
         work(&world);
     }
 
-    /// The calls of the command when nothing disturbs it, each once, in their order; and where it ends then.
-    pub fn undisturbed_run(&self) -> (Vec<String>, View) {
-        self.prepare();
+    /// Takes away whatever the scenario before has left.
+    pub fn clear(&self) {
+        self.lab.call("DELETE", "/embedded/faults", &json!({}));
+        self.project.run("git", ["switch", "--quiet", "--force", "main"]).ok();
+        self.project.run("git", ["clean", "-dfxq"]).ok();
+        self.project.run("docker", ["compose", "down", "--remove-orphans"]).ok();
+        for branch in self.ours() {
+            let name = format!("/api/2.0/postgres/projects/{PROJECT}/branches/{}", view::id_of(&branch));
+            self.lab.ask("DELETE", &format!("{name}?purge=true"), None);
+            wait_for("a branch to be gone", || {
+                (self.lab.ask("GET", &name, None).status == 404).then_some(())
+            });
+        }
+        self.forget();
+        let doors = self.lab.path("doors");
+        self.lab.run("docker-compose-lakebase", ["doors", "add", doors.to_str().expect("a path")]).ok();
+    }
+
+    /// What the command does when nothing disturbs it.
+    pub fn undisturbed_run(&self, scenario: &Scenario) -> Undisturbed {
+        self.prepare(scenario);
         let since = self.last_call();
-        self.undisturbed().ok();
+        self.end_agent();
+        let watched = steps::watch(&mut self.command(scenario), self.lab, None);
+        let ran = watched.ran.expect("it ends");
+        assert!(ran.code == Some(0) || scenario.words.contains(&"doctor"), "{ran:?}");
         let mut calls: Vec<String> = Vec::new();
         for call in self.calls_since(since) {
             let name = call["call"].as_str().expect("a name").to_owned();
@@ -91,21 +116,32 @@ impl World<'_> {
                 calls.push(name);
             }
         }
-        assert!(!calls.is_empty(), "{} makes no call", self.scenario.name());
-        (calls, self.view())
+        assert!(!calls.is_empty() || !watched.steps.is_empty(), "{} does nothing", scenario.name());
+        Undisturbed { calls, steps: watched.steps, code: ran.code, view: self.view(scenario) }
     }
 
-    /// Strikes the command, and looks at everything. Gives what does not hold.
-    pub fn strike(&self, cell: &Cell, wanted: &View) -> Vec<String> {
-        self.prepare();
+    /// Strikes the command, and looks at everything.
+    pub fn strike(&self, scenario: &Scenario, cell: &Cell, undisturbed: &Undisturbed) -> Found {
+        let wanted = &undisturbed.view;
+        self.prepare(scenario);
+        let before = self.view(scenario);
         let since = self.last_call();
-        self.lab.call("PUT", "/embedded/faults", &json!({"faults": [cell.fault()]}));
-        let ran = match cell.blow {
-            Blow::Fault(_) => strike::run(&mut self.command()),
-            Blow::Signal(signal) => {
-                let call = cell.call.as_deref().unwrap_or_default();
-                strike::interrupt(&mut self.command(), signal, || self.waits_at(since, call, cell.moment))
+        if let Some(fault) = cell.fault() {
+            self.lab.call("PUT", "/embedded/faults", &json!({"faults": [fault]}));
+        }
+        let mut struck = true;
+        let ran = match (&cell.place, cell.blow) {
+            (Place::Step(step), Blow::Signal(signal)) => {
+                self.end_agent();
+                let watched =
+                    steps::watch(&mut self.command(scenario), self.lab, Some((step.as_str(), signal)));
+                struck = watched.steps.contains(step);
+                watched.ran
             }
+            (Place::Call(call, moment), Blow::Signal(signal)) => {
+                strike::interrupt(&mut self.command(scenario), signal, || self.waits_at(since, call, moment))
+            }
+            _ => strike::run(&mut self.command(scenario)),
         };
         let mut violations = Vec::new();
         let mut holds = |holds: bool, what: String| {
@@ -120,14 +156,17 @@ impl World<'_> {
             stdout: String::new(),
             stderr: String::new(),
         });
-        let documented = ran.code.is_none_or(|code| code == 0 || (64..100).contains(&code));
+        // The last is what Compose, which the command has become, makes of Ctrl-C.
+        let documented = ran.code.is_none_or(|code| matches!(code, 0 | 64..100 | 130));
         holds(documented, format!("exit code {:?}: {}", ran.code, ran.stderr));
-        let told = ran.code.is_none_or(|code| code == 0 || ran.stderr.contains("error:"));
+        let told = [None, Some(0), undisturbed.code].contains(&ran.code) || ran.stderr.contains("error:");
         holds(told, "it failed without a word".into());
         holds(!ran.stderr.contains("panicked"), format!("it panicked: {}", ran.stderr));
         holds(!self.secrets.are_in(ran.all().as_bytes()), "a secret was printed".into());
         for folder in [self.project.folder.clone(), self.lab.path("home")] {
-            let found = self.secrets.files(&folder);
+            // The one file that may hold a login, and is not committed.
+            let mut found = self.secrets.files(&folder);
+            found.retain(|path| !view::may_hold_a_login(path));
             holds(found.is_empty(), format!("a secret was written: {found:?}"));
         }
         let untouched = self.what_is_not_ours();
@@ -138,27 +177,35 @@ impl World<'_> {
         for leak in self.leaks() {
             holds(false, format!("a branch is left behind: {leak}"));
         }
+        for half in view::halves(self.lab, &self.project.folder, [&before, wanted]) {
+            holds(false, format!("half a file is left: {half}"));
+        }
         self.lab.call("DELETE", "/embedded/faults", &json!({}));
-        let again = self.undisturbed();
-        holds(again.code == Some(0), format!("the next run fails: {}", again.stderr));
-        let seen = self.view();
-        holds(seen == *wanted, format!("the next run ends elsewhere: {seen:?}, not {wanted:?}"));
+        let again = self.undisturbed(scenario);
+        holds(again.code == undisturbed.code, format!("the next run fails: {}", again.stderr));
+        for difference in self.view(scenario).differences(wanted) {
+            holds(false, format!("the next run ends elsewhere: {difference}"));
+        }
         holds(self.what_is_not_ours() == self.untouched, "the next run changed what is not ours".into());
-        violations
+        Found { struck, violations }
     }
 
     /// Brings the world into the scenario's start, undisturbed.
-    fn prepare(&self) {
+    fn prepare(&self, scenario: &Scenario) {
         self.lab.call("DELETE", "/embedded/faults", &json!({}));
-        let program = self.scenario.words[0];
-        let (make, unmake) = if program == "cargo-lakebase" {
-            (vec!["run", "--", "true"], vec!["destroy"])
-        } else {
+        let program = scenario.words[0];
+        let (make, unmake) = if scenario.is_of_compose() {
             (vec!["up", "-d"], vec!["destroy"])
+        } else {
+            (vec!["run", "--", "true"], vec!["destroy"])
         };
-        match self.scenario.start {
-            Start::Absent => drop(self.project.run(program, unmake).ok()),
+        match scenario.start {
+            Start::Absent => {
+                self.project.run(program, unmake).ok();
+                self.forget();
+            }
             Start::Present => drop(self.project.run(program, make).ok()),
+            Start::WithFile => drop(self.project.run(program, ["env", "--write"]).ok()),
             Start::WithMerged => {
                 self.project.run(program, &make).ok();
                 self.project.switch(MERGED);
@@ -175,16 +222,58 @@ impl World<'_> {
                 });
                 self.project.write("lakebase.config", "LAKEBASE_PROFILE=embedded\n");
             }
+            Start::NoDoor => {
+                let doors = self.lab.path("doors");
+                let remove = ["doors", "remove", doors.to_str().expect("a path")];
+                self.project.run(program, remove).ok();
+            }
+            Start::Door => {
+                let doors = self.lab.path("doors");
+                self.project.run(program, ["doors", "add", doors.to_str().expect("a path")]).ok();
+            }
         }
     }
 
-    fn command(&self) -> Command {
-        let (program, arguments) = self.scenario.words.split_first().expect("a program");
-        self.project.command(program, arguments)
+    /// Takes away all that the product keeps on this machine, as on one that never saw it.
+    fn forget(&self) {
+        self.lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
+        wait_for("the agent to end", || self.lab.agent().is_none().then_some(()));
+        for folder in [self.lab.path(view::STATE), self.project.folder.join(".lakebase")] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder).expect("a folder of ours");
+            }
+        }
     }
 
-    fn undisturbed(&self) -> Ran {
-        Ran::of(&mut self.command())
+    /// Kills the agent, where one runs: the command that needs one starts it, and its steps are seen.
+    fn end_agent(&self) {
+        if self.lab.agent().is_some() {
+            self.lab.kill_agent("-KILL");
+        }
+    }
+
+    fn command(&self, scenario: &Scenario) -> Command {
+        let doors = self.lab.path("doors").display().to_string();
+        let word =
+            |word: &&'static str| if *word == Scenario::DOORS { doors.clone() } else { (*word).to_owned() };
+        let (program, arguments) = scenario.words.split_first().expect("a program");
+        self.project.command(program, arguments.iter().map(word))
+    }
+
+    fn undisturbed(&self, scenario: &Scenario) -> Ran {
+        Ran::of(&mut self.command(scenario))
+    }
+
+    fn view(&self, scenario: &Scenario) -> View {
+        let about = if scenario.start == Start::NoProject { "new" } else { PROJECT };
+        View::of(self.lab, self.seat, about)
+    }
+
+    /// The branches of the project that are not somebody else's.
+    fn ours(&self) -> Vec<Value> {
+        let mut all = view::branches(self.lab, PROJECT);
+        all.retain(|branch| view::id_of(branch) != "production" && !FOREIGN.contains(&view::id_of(branch)));
+        all
     }
 
     /// Whether the command waits at the held call.
@@ -215,9 +304,9 @@ impl World<'_> {
         let mut psql = self.lab.command("psql", ["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", rows, "-c", schema]);
         psql.envs(self.production.iter().map(|(name, value)| (name, value)));
         let production = Ran::of(&mut psql).ok().stdout;
-        let others: Vec<Value> = branches(self.lab, PROJECT)
+        let others: Vec<Value> = view::branches(self.lab, PROJECT)
             .iter()
-            .filter(|branch| id_of(branch) == "production" || FOREIGN.contains(&id_of(branch)))
+            .filter(|branch| view::id_of(branch) == "production" || FOREIGN.contains(&view::id_of(branch)))
             .map(|branch| json!({"uid": branch["uid"], "state": branch["status"]["current_state"], "expires": branch["status"]["expire_time"]}))
             .collect();
         json!({"production": production, "others": others})
@@ -226,76 +315,13 @@ impl World<'_> {
     /// Branches of ours without an end, or with one that is too late.
     fn leaks(&self) -> Vec<String> {
         let latest = Timestamp::now() + TTL + SignedDuration::from_mins(1);
-        let ours = branches(self.lab, PROJECT)
-            .into_iter()
-            .filter(|branch| id_of(branch) != "production" && !FOREIGN.contains(&id_of(branch)));
         let endless = |branch: &Value| {
             let expires =
                 branch["status"]["expire_time"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
             expires.is_none_or(|at| at > latest)
         };
-        ours.filter(endless).map(|branch| id_of(&branch).to_owned()).collect()
+        self.ours().into_iter().filter(endless).map(|branch| view::id_of(&branch).to_owned()).collect()
     }
-
-    fn view(&self) -> View {
-        let about = if self.scenario.start == Start::NoProject { "new" } else { PROJECT };
-        let view = |branch: &Value| {
-            let status = &branch["status"];
-            let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
-            let seen = (text("current_state"), text("source_branch"), status["expire_time"].is_string());
-            (id_of(branch).to_owned(), seen)
-        };
-        let record = self.lab.path("home/.local/state/lakebase/branches.json");
-        let record: Value = std::fs::read_to_string(record)
-            .map(|text| serde_json::from_str(&text).expect("a record"))
-            .unwrap_or(Value::Null);
-        let recorded = record.as_array().into_iter().flatten();
-        let mut recorded: Vec<String> =
-            recorded.map(|entry| entry["identity"]["branch"].to_string()).collect();
-        recorded.sort();
-        let label = format!("label=com.docker.compose.project={}", self.project.compose_name);
-        let running = self.project.run("docker", ["ps", "--quiet", "--filter", &label]).ok().stdout;
-        View {
-            branches: branches(self.lab, about).iter().map(view).collect(),
-            recorded,
-            files: files(&self.project.folder),
-            containers: running.lines().count(),
-        }
-    }
-}
-
-/// The names of a folder's files, sorted; git's own apart.
-fn files(folder: &std::path::Path) -> Vec<String> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true if path.ends_with(".git") => {}
-                true => folders.push(path),
-                false => found.push(path.strip_prefix(folder).expect("below").display().to_string()),
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-fn branches(lab: &Lab, project: &str) -> Vec<Value> {
-    let (mut all, mut token) = (Vec::new(), String::new());
-    loop {
-        let path = format!("/api/2.0/postgres/projects/{project}/branches?page_token={token}");
-        let page = lab.ask("GET", &path, None).body;
-        all.extend(page["branches"].as_array().cloned().unwrap_or_default());
-        match page["next_page_token"].as_str().filter(|next| !next.is_empty()) {
-            Some(next) => token = next.to_owned(),
-            None => return all,
-        }
-    }
-}
-
-fn id_of(branch: &Value) -> &str {
-    branch["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
 }
 
 /// The variables of a login to production that lasts for an hour.
