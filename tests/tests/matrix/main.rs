@@ -31,6 +31,8 @@ const SAMPLE: Choice = Choice::Sample(37, 23);
 const PARTS: u64 = 8;
 /// Only the cells whose name contains what this variable says, to look into one.
 const ONLY: &str = "MATRIX_ONLY";
+/// The first part of the whole that is struck, to go on with a run that was cut short.
+const FROM: &str = "MATRIX_FROM";
 /// How often the whole says how far it is.
 const EVERY: usize = 50;
 /// So many scenarios are sampled, of those that change the most.
@@ -44,7 +46,8 @@ fn a_sample_of_the_matrix_holds() {
 #[test]
 #[ignore = "--full"]
 fn the_whole_matrix_holds() {
-    let parts: Vec<Choice> = (0..PARTS).map(|part| Choice::Part(part, PARTS)).collect();
+    let from = std::env::var(FROM).map_or(0, |part| part.parse().expect("a number"));
+    let parts: Vec<Choice> = (from..PARTS).map(|part| Choice::Part(part, PARTS)).collect();
     strike(WORKERS[1], &parts, &Scenario::ALL);
 }
 

@@ -63,6 +63,11 @@ impl Scenario {
         format!("{:?}, `{}`", self.start, self.words.join(" "))
     }
 
+    /// Whether it has something to tell the agent, which it starts where it needs one.
+    pub fn tells_the_agent(&self) -> bool {
+        self.is_of_compose() && !self.words.iter().any(|word| ["doctor", "doors"].contains(word))
+    }
+
     /// Whether the Compose face runs it, so that its start has containers.
     pub fn is_of_compose(&self) -> bool {
         self.words[0] == "docker-compose-lakebase"

@@ -105,7 +105,7 @@ impl World<'_> {
     pub fn undisturbed_run(&self, scenario: &Scenario) -> Undisturbed {
         self.prepare(scenario);
         let since = self.last_call();
-        self.end_agent();
+        self.end_agent(scenario);
         let watched = steps::watch(&mut self.command(scenario), self.lab, None);
         let ran = watched.ran.expect("it ends");
         assert!(ran.code == Some(0) || scenario.words.contains(&"doctor"), "{ran:?}");
@@ -132,7 +132,7 @@ impl World<'_> {
         let mut struck = true;
         let ran = match (&cell.place, cell.blow) {
             (Place::Step(step), Blow::Signal(signal)) => {
-                self.end_agent();
+                self.end_agent(scenario);
                 let watched =
                     steps::watch(&mut self.command(scenario), self.lab, Some((step.as_str(), signal)));
                 struck = watched.steps.contains(step);
@@ -245,9 +245,9 @@ impl World<'_> {
         }
     }
 
-    /// Kills the agent, where one runs: the command that needs one starts it, and its steps are seen.
-    fn end_agent(&self) {
-        if self.lab.agent().is_some() {
+    /// Kills the agent of a command that has something to tell it: it starts another where it needs one, whose steps are seen.
+    fn end_agent(&self, scenario: &Scenario) {
+        if scenario.tells_the_agent() && self.lab.agent().is_some() {
             self.lab.kill_agent("-KILL");
         }
     }
