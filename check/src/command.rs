@@ -16,7 +16,7 @@ use crate::limits::{LimitArgs, Limits};
 use crate::report::{Format, Report};
 use crate::runner::Job;
 use crate::runs::{self, Plan};
-use crate::{text, verdict};
+use crate::{text, tool, verdict};
 
 /// A run that takes longer than this many times its limit is ended.
 const PATIENCE: f64 = 2.0;
@@ -30,7 +30,7 @@ pub struct Args {
     full: Full,
     #[command(flatten)]
     limits: LimitArgs,
-    /// The command that undoes the migration, to be tried as well
+    /// The command that undoes the migration, for the shell; found for the tools that have one
     #[arg(long, value_name = "COMMAND")]
     down: Option<String>,
     /// A file of the old application's queries, in place of production's own pg_stat_statements
@@ -45,7 +45,7 @@ pub struct Args {
     /// The form of the report, or several with a file each: `markdown=report.md,json`
     #[arg(long, value_name = "FORMAT[=FILE]", value_delimiter = ',', default_value = "text")]
     format: Vec<String>,
-    /// The migration command and its arguments
+    /// The migration command and its arguments; found for the tools that are known
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -139,9 +139,7 @@ async fn interrupted() -> Error {
 fn plan(args: &Args, world: &World<'_>) -> Result<Plan> {
     let path = world.env.get("PATH");
     let job = |words: &[String]| Job::new(words, path, world.cwd.clone(), runs::misleading());
-    if args.command.is_empty() {
-        return Err(runs::no_command());
-    }
+    let words = if args.command.is_empty() { tool::command(&world.cwd)? } else { args.command.clone() };
     let down = args.down.as_deref().map(|text| {
         let words: Vec<String> = ["sh", "-c", text].map(str::to_owned).to_vec();
         job(&words)
@@ -159,8 +157,8 @@ fn plan(args: &Args, world: &World<'_>) -> Result<Plan> {
         .deadline
         .map_or(Duration::from_secs_f64(limits.duration / 1000.0 * PATIENCE), Duration::from_secs);
     Ok(Plan {
-        up: job(&args.command)?,
-        words: args.command.clone(),
+        up: job(&words)?,
+        words,
         down: down.transpose()?,
         deadline,
         limits,

@@ -4,11 +4,14 @@ use lakebase::freshness::Tool;
 use lakebase::schema::Change;
 use serde::Serialize;
 
-use crate::catalog::{Left, Snapshot};
+use crate::catalog::{self, Left, Relation, Snapshot};
 use crate::runner::How;
 use crate::stall::Stall;
 use crate::timeline::Timeline;
 use crate::wire::Failure;
+
+/// Kinds of objects that people use, and miss.
+const OF_USERS: [&str; 5] = ["view", "materialized view", "function", "procedure", "trigger"];
 
 /// All facts of one check.
 #[derive(Debug, Default)]
@@ -82,6 +85,30 @@ impl Up {
     /// By how many bytes the database grew.
     pub fn growth(&self) -> i64 {
         self.after.bytes - self.before.bytes
+    }
+
+    /// Tables that were written anew.
+    pub fn rewritten(&self) -> Vec<(u32, &Relation)> {
+        catalog::rewritten(&self.before, &self.after)
+    }
+
+    /// What went though no statement named it: it depended on something that a CASCADE took away. Event triggers say so; where
+    /// there are none, a name that is in no statement does.
+    pub fn gone_unnamed(&self) -> Vec<String> {
+        let follows = Change::follow(&self.changes);
+        let gone = self.changes.iter().filter(|change| change.word() == "removed" && !follows(change));
+        let gone = gone.filter_map(Change::object).filter(|object| OF_USERS.contains(&object.kind.as_str()));
+        let unnamed = gone.filter(|object| {
+            let bare = object.name.rsplit('.').next().unwrap_or_default();
+            let bare = bare.split('(').next().unwrap_or_default().trim_matches('"').to_lowercase();
+            let named_in = |text: &str| text.to_lowercase().contains(&bare);
+            if self.timeline.told > 0 {
+                !self.timeline.dropped.iter().any(|one| one.named && named_in(&one.name))
+            } else {
+                !self.timeline.statements.iter().any(|one| named_in(&one.text))
+            }
+        });
+        unnamed.map(|object| format!("{} `{}` gone by CASCADE", object.kind, object.qualified())).collect()
     }
 
     /// The name of a table that existed before.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lakebase::error::Result;
 use lakebase::freshness::files::Files;
-use lakebase::freshness::{self, Evidence, Known, Migration, Tool, history};
+use lakebase::freshness::{self, Evidence, Known, Migration, Row, Tool, history};
 use lakebase::sql::Session;
 
 /// What is found.
@@ -19,6 +19,8 @@ pub struct Found {
     pub heads: Option<Vec<String>>,
     /// Files that were edited after production ran them.
     pub edited: Vec<String>,
+    /// What production has run: each migration, or where it stands.
+    pub at: Vec<String>,
     /// What production has run and no file has.
     pub missing: Vec<String>,
 }
@@ -46,12 +48,21 @@ pub async fn look(session: &Session, folder: &Path) -> Result<Found> {
     let of_tool = rows.get(&tool).unwrap_or(&none);
     let evidence = Evidence { tool, files: &files, rows: of_tool, parent: None, known: &known };
     let mut found = Found { tool: Some(tool), heads: heads(tool, &files), ..Found::default() };
+    found.at = of_tool.iter().filter_map(|row| ran_id(tool, row)).collect();
     if let Some(compared) = freshness::compare(evidence) {
         found.pending = compared.behind.into_iter().map(|item| item.id).collect();
         found.edited = compared.settled.iter().map(ToString::to_string).collect();
         found.missing = compared.missing.into_iter().map(|item| item.id).collect();
     }
     Ok(found)
+}
+
+/// The migration that a row of a history names, as the files' ids are written.
+fn ran_id(tool: Tool, row: &Row) -> Option<String> {
+    match tool {
+        Tool::Django => Some(format!("{}.{}", row.at(0)?, row.at(1)?)),
+        _ => row.at(0).map(str::to_owned),
+    }
 }
 
 /// Migrations that nothing follows: more than one, and which runs first is left to chance.

@@ -29,5 +29,6 @@ pub mod sensor;
 pub mod stall;
 pub mod text;
 pub mod timeline;
+pub mod tool;
 pub mod verdict;
 pub mod wire;

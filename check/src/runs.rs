@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lakebase::commands::session::Session;
 use lakebase::connection::{Connection, MISLEADING};
-use lakebase::error::{Error, Kind, Result};
+use lakebase::error::{Error, Result};
 use lakebase::secret::Secret;
 use lakebase::sql;
 use lakebase::ui::Ui;
@@ -29,7 +29,7 @@ use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
 use crate::wire::{Heard, Recorder};
-use crate::{offending, progress};
+use crate::{offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
 const PROBED: usize = 6;
@@ -113,6 +113,11 @@ pub async fn clean(
     let mut facts = Facts::default();
     let found = history::look(&control, &fork.session.folder).await?;
     facts.name = history::name(&found, &plan.words);
+    let way_back = plan.down.clone().or_else(|| {
+        // A command that a shell would not find was no way back that anybody meant.
+        let words = tool::back(&plan.words, &found)?;
+        plan.up.with_words(&words).ok()
+    });
     (facts.pending, facts.heads, facts.edited, facts.tool) =
         (found.pending, found.heads, found.edited, found.tool);
     let worked = match old_application(&fork, plan, &parent).await {
@@ -168,7 +173,7 @@ pub async fn clean(
         if facts.tool.is_some() {
             facts.again = Some(again(&fork, &control, plan, &facts.up.after, ui).await?);
         }
-        if let Some(job) = &plan.down {
+        if let Some(job) = &way_back {
             facts.down = Some(down(&fork, &control, job, plan, &facts.up.before, ui).await?);
         }
     }
@@ -356,14 +361,4 @@ pub async fn among_clients(
 
 fn overlap(one: &Wait, other: &Wait) -> bool {
     one.from < other.from + other.ms && other.from < one.from + one.ms
-}
-
-/// A plan that can't be run is told before any branch is made.
-///
-/// # Errors
-/// [`Kind::Usage`].
-pub fn no_command() -> Error {
-    Error::new(Kind::Usage, "there is no migration command")
-        .because_of("none stands after `--`, and `check-command` is not configured")
-        .hint("write it: `cargo lakebase check -- alembic upgrade head`")
 }

@@ -12,6 +12,12 @@ use crate::timeline::{Hold, Statement};
 /// Between two locks with less than this between them, in milliseconds, a queue does not drain.
 const GAP: f64 = 1.0;
 
+/// How statements begin that lock tables, and no rows of theirs.
+const OF_DDL: [&str; 12] = [
+    "ALTER", "ANALYZE", "CLUSTER", "COMMENT", "CREATE", "DROP", "GRANT", "LOCK", "REFRESH", "REINDEX",
+    "REVOKE", "VACUUM",
+];
+
 /// The longest time that one kind of client waits at one table without a pause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stall {
@@ -84,15 +90,23 @@ fn longest<'a>(holds: &[&'a Hold]) -> Option<(f64, f64, &'a Hold)> {
 
 /// Whether a lock is that of a statement which changes rows that were there: they are locked to the end of its transaction.
 fn changes_rows(hold: &Hold, statements: &[Statement]) -> bool {
-    if !matches!(hold.mode, Mode::RowExclusive | Mode::RowShare) {
+    let Some(statement) = hold.statement.and_then(|index| statements.get(index)) else { return false };
+    let words: Vec<String> = text::words(&statement.text).map(str::to_uppercase).collect();
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    // DDL locks rows of nobody but the catalogs; without event triggers only its first word tells it.
+    if statement.is_ddl || OF_DDL.contains(&first) {
         return false;
     }
-    let Some(statement) = hold.statement.and_then(|index| statements.get(index)) else { return false };
-    let mut words = text::words(&statement.text).map(str::to_uppercase);
-    let first = words.next().unwrap_or_default();
-    // New rows are nobody's yet; DDL locks rows of nobody but the catalogs.
-    let is_insert = first == "INSERT" && !words.any(|word| word == "CONFLICT");
-    !statement.is_ddl && !is_insert && first != "COPY"
+    match hold.mode {
+        // New rows are nobody's yet.
+        Mode::RowExclusive => {
+            first != "COPY" && (first != "INSERT" || words.iter().any(|word| word == "CONFLICT"))
+        }
+        Mode::RowShare => words
+            .windows(2)
+            .any(|pair| pair[0] == "FOR" && (pair[1].starts_with("UPDATE") || pair[1] == "NO")),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +181,7 @@ mod tests {
         };
         assert_eq!(of("update a set x = 1"), (0.0, 30.0));
         assert_eq!(of("INSERT INTO a VALUES (1)"), (0.0, 0.0));
+        assert_eq!(of("create index on a (x)"), (0.0, 0.0));
         assert_eq!(of("INSERT INTO a VALUES (1) ON CONFLICT (id) DO UPDATE SET x = 1"), (0.0, 30.0));
         assert_eq!(
             of("WITH moved AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM moved"),

@@ -117,7 +117,7 @@ impl Lines<'_> {
         if let Some(stall) = worst.filter(|_| is_long) {
             let index = stall.statement.or_else(|| self.longest_statement());
             if let Some(statement) = index.and_then(|index| self.up().timeline.statements.get(index)) {
-                let rewrites = self.up().timeline.rewrites.iter().any(|rewrite| rewrite.statement == index);
+                let rewrites = self.up().rewritten().iter().any(|(oid, _)| *oid == stall.table);
                 if let Some(advice) = advice::of_stall(&statement.text, rewrites, self.tool) {
                     line.why = Some(advice.why);
                     line.instead = Some(advice.instead);
@@ -150,7 +150,8 @@ impl Lines<'_> {
     /// What was written.
     pub fn written(&self) -> Line {
         let up = self.up();
-        let rewrites: Vec<String> = crate::catalog::rewritten(&up.before, &up.after)
+        let rewrites: Vec<String> = up
+            .rewritten()
             .into_iter()
             .map(|(_, table)| format!("`{}` {}", table.short(), size(table.bytes)))
             .collect();
@@ -208,25 +209,7 @@ impl Lines<'_> {
     pub fn left(&self) -> Line {
         let up = self.up();
         let about = "Left behind";
-        let gone: Vec<String> = up
-            .timeline
-            .dropped
-            .iter()
-            .filter(|one| {
-                !one.named
-                    && matches!(
-                        one.kind.as_str(),
-                        "view" | "materialized view" | "function" | "procedure" | "trigger" | "policy"
-                    )
-            })
-            .filter(|one| {
-                up.changes.iter().any(|change| {
-                    change.word() == "removed"
-                        && change.object().is_some_and(|object| one.name.ends_with(&object.name))
-                })
-            })
-            .map(|one| format!("{} `{}` gone by CASCADE", one.kind, one.name))
-            .collect();
+        let gone = up.gone_unnamed();
         let grave =
             |what: &str| matches!(what, "invalid index" | "broken function" | "empty materialized view");
         let mut shown = gone.clone();
