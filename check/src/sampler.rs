@@ -21,6 +21,8 @@ use crate::timeline::{Hold, Seen, Statement};
 const SQLSTATE: &str = "LB002";
 /// What the sampler sleeps between two looks, in seconds.
 const PAUSE: f64 = 0.002;
+/// An event trigger that is later than the sampler by more than this, in milliseconds, was not there when the lock was taken.
+const LATE: f64 = 5.0;
 /// Names the advisory lock that lets it run.
 const KEY: (i32, i32) = (0x1a_ba5e, 0xc4ec);
 
@@ -191,18 +193,26 @@ pub fn holds(samples: &[Sample], statements: &[Statement]) -> Vec<Hold> {
     holds
 }
 
-/// What event triggers saw, and of what the sampler saw the rest: its times are the less exact ones.
+/// What event triggers saw, and of what the sampler saw the rest: its times are the less exact ones. An event trigger sees a
+/// lock that something else took before, an `UPDATE` say, when it fires; the sampler knows since when.
 pub fn merge(exact: Vec<Hold>, sampled: Vec<Hold>) -> Vec<Hold> {
-    let is_known = |hold: &Hold| {
-        exact.iter().any(|known| {
+    let mut all = exact;
+    let exact = all.len();
+    for hold in sampled {
+        let is_same = |known: &&mut Hold| {
             known.relation == hold.relation
                 && known.mode == hold.mode
                 && known.from <= hold.to
                 && hold.from <= known.to
-        })
-    };
-    let rest: Vec<Hold> = sampled.into_iter().filter(|hold| !is_known(hold)).collect();
-    let mut all: Vec<Hold> = exact.into_iter().chain(rest).collect();
+        };
+        match all[..exact].iter_mut().find(is_same) {
+            Some(known) if hold.from + LATE < known.from => {
+                (known.from, known.statement) = (hold.from, hold.statement);
+            }
+            Some(_) => {}
+            None => all.push(hold),
+        }
+    }
     all.sort_by(|one, other| one.from.total_cmp(&other.from));
     all
 }
@@ -230,5 +240,8 @@ mod tests {
         let sampled = vec![hold(12.0, 21.0, Seen::Sampler), hold(30.0, 40.0, Seen::Sampler)];
         let all = merge(exact, sampled);
         assert_eq!(all.iter().map(|hold| hold.from).collect::<Vec<_>>(), [10.0, 30.0]);
+        // One that was taken before the event trigger fired is as old as the sampler says.
+        let all = merge(vec![hold(90.0, 99.0, Seen::EventTrigger)], vec![hold(50.0, 98.0, Seen::Sampler)]);
+        assert_eq!((all.len(), all[0].from, all[0].to), (1, 50.0, 99.0));
     }
 }

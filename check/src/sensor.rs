@@ -9,6 +9,7 @@ use lakebase::sql::Session;
 use serde::Deserialize;
 
 use crate::lock::Mode;
+use crate::text;
 
 /// Class of the SQLSTATEs of our messages: none of PostgreSQL's own begins so.
 pub const CLASS: &str = "LB";
@@ -101,12 +102,14 @@ impl Message {
 /// # Errors
 /// [`lakebase::error::Kind::Database`] where the branch does not allow them; nothing is left behind then.
 pub async fn arm(session: &Session) -> Result<()> {
-    let armed = session.run(include_str!("sensor.sql")).await;
-    if armed.is_err() {
-        // One transaction as a rule; a server that runs event triggers' statements by themselves is no such case.
-        let _ = disarm(session).await;
+    // One by one: a server that allows event triggers to others than superusers may look at a statement's beginning for it.
+    for statement in text::statements(include_str!("sensor.sql")) {
+        if let Err(error) = session.run(statement).await {
+            let _ = disarm(session).await;
+            return Err(error);
+        }
     }
-    armed
+    Ok(())
 }
 
 /// Takes everything of ours out of the branch again.
@@ -114,14 +117,11 @@ pub async fn arm(session: &Session) -> Result<()> {
 /// # Errors
 /// [`lakebase::error::Kind::Database`].
 pub async fn disarm(session: &Session) -> Result<()> {
-    session
-        .run(&format!(
-            "SET client_min_messages = warning; \
-             DROP EVENT TRIGGER IF EXISTS lakebase_check_start; DROP EVENT TRIGGER IF EXISTS lakebase_check_end; \
-             DROP EVENT TRIGGER IF EXISTS lakebase_check_drop; DROP EVENT TRIGGER IF EXISTS lakebase_check_rewrite; \
-             DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
-        ))
-        .await
+    session.run("SET client_min_messages = warning").await?;
+    for event in ["start", "end", "drop", "rewrite"] {
+        session.run(&format!("DROP EVENT TRIGGER IF EXISTS lakebase_check_{event}")).await?;
+    }
+    session.run(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; RESET client_min_messages")).await
 }
 
 #[cfg(test)]
