@@ -1,13 +1,15 @@
 //! `check -- COMMAND`: the command itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lakebase::commands::room::Full;
 use lakebase::commands::session::{Session, SettingArgs, World};
 use lakebase::env_file;
 use lakebase::error::{Error, Kind, Result};
+use lakebase::identity::{self, Merged};
 use lakebase::ui::visible;
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::facts::Facts;
@@ -36,6 +38,9 @@ pub struct Args {
     /// A file of the old application's queries, in place of production's own pg_stat_statements
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
+    /// Judge the merge of HEAD with this branch or commit, so that two changes which are each fine are caught together
+    #[arg(long, value_name = "REF")]
+    with: Option<String>,
     /// Leave out the second fork, with readers and writers at work
     #[arg(long)]
     quick: bool,
@@ -56,7 +61,9 @@ pub struct Args {
 /// Those of the session and of the API. The forks are deleted whatever happens.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
     let forms = forms(&args.format)?;
-    let plan = plan(&args, world)?;
+    let merge = args.with.as_deref().map(|reference| merge(reference, world)).transpose()?;
+    let folder = merge.as_ref().map_or(&world.cwd, |(_, merged)| &merged.folder).clone();
+    let plan = plan(&args, &folder, world)?;
     let base = || -> Result<Session> {
         Ok(Session { full: args.full, ..Session::open(args.settings.clone(), world)? })
     };
@@ -136,10 +143,20 @@ async fn interrupted() -> Error {
     }
 }
 
-fn plan(args: &Args, world: &World<'_>) -> Result<Plan> {
+/// The files of a merge, in a folder that goes with it.
+fn merge(reference: &str, world: &mut World<'_>) -> Result<(TempDir, Merged)> {
+    let into = tempfile::tempdir().map_err(|error| Error::io("making a folder for the merge", &error))?;
+    let merged = identity::merged(&world.cwd, reference, into.path())?;
+    if merged.is_dirty {
+        world.ui.warn("what is changed here and not committed is no part of the merge");
+    }
+    Ok((into, merged))
+}
+
+fn plan(args: &Args, folder: &Path, world: &World<'_>) -> Result<Plan> {
     let path = world.env.get("PATH");
-    let job = |words: &[String]| Job::new(words, path, world.cwd.clone(), runs::misleading());
-    let words = if args.command.is_empty() { tool::command(&world.cwd)? } else { args.command.clone() };
+    let job = |words: &[String]| Job::new(words, path, folder.to_owned(), runs::misleading());
+    let words = if args.command.is_empty() { tool::command(folder)? } else { args.command.clone() };
     let down = args.down.as_deref().map(|text| {
         let words: Vec<String> = ["sh", "-c", text].map(str::to_owned).to_vec();
         job(&words)
@@ -163,6 +180,7 @@ fn plan(args: &Args, world: &World<'_>) -> Result<Plan> {
         deadline,
         limits,
         queries,
+        merged: args.with.is_some().then(|| folder.to_owned()),
         among_clients: !args.quick,
     })
 }

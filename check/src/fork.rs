@@ -33,8 +33,7 @@ impl Fork {
         let bytes: [u8; 4] =
             random::bytes().ok_or_else(|| Error::new(Kind::Io, "the system gives no random bytes"))?;
         let nonce: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // No such git branch exists, so whatever is left of it counts as over where branches are tidied.
-        session.identity.branch = format!("check {nonce} of {}", session.identity.branch);
+        session.identity = session.identity.thrown_away(&nonce);
         session.id = BranchId::of(&session.identity);
         session.target.path.branch = session.id.id().clone();
         session.target.ttl = session.target.max_age.min(LIFE);

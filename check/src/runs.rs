@@ -1,6 +1,7 @@
 //! The runs of a check: the migration on a clean fork, once more, down and up again; then on a second fork among clients at
 //! work. One fork at a time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Queries of the old application; production's own, where none are given.
     pub queries: Option<Vec<String>>,
+    /// The files of the migrations, where they are not the project's own but those of a merge.
+    pub merged: Option<PathBuf>,
     /// Whether clients are set to work on a second fork.
     pub among_clients: bool,
 }
@@ -56,6 +59,8 @@ pub struct Plan {
 struct Run {
     ended: Ended,
     heard: Vec<Heard>,
+    /// When it was over, in milliseconds since its origin.
+    end: f64,
 }
 
 /// Runs `job` against a fork, through a door of its own.
@@ -77,8 +82,9 @@ async fn run(fork: &Fork, job: &Job, plan: &Plan, origin: Instant, what: &str, u
     ui.rest();
     let mut ended = ended?;
     ended.tail = ended.tail.replace(&password, "****");
+    let end = origin.elapsed().as_secs_f64() * 1000.0;
     drop(door);
-    Ok(Run { ended, heard: recorder.take() })
+    Ok(Run { ended, heard: recorder.take(), end })
 }
 
 /// What the command gets: the same as with `cargo lakebase run`.
@@ -111,7 +117,7 @@ pub async fn clean(
     let fork = Fork::make(session, client, ui).await?;
     let control = fork.enter().await?;
     let mut facts = Facts::default();
-    let found = history::look(&control, &fork.session.folder).await?;
+    let found = history::look(&control, plan.merged.as_ref().unwrap_or(&fork.session.folder)).await?;
     facts.name = history::name(&found, &plan.words);
     let way_back = plan.down.clone().or_else(|| {
         // A command that a shell would not find was no way back that anybody meant.
@@ -210,7 +216,7 @@ async fn old_application(
 
 fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) -> Up {
     let skew = timeline::skew(&ran.heard);
-    let mut timeline = Timeline::read(&ran.heard, skew);
+    let mut timeline = Timeline::read(&ran.heard, skew, ran.end);
     let sampled = sampler::holds(samples, &timeline.statements);
     timeline.holds = sampler::merge(std::mem::take(&mut timeline.holds), sampled);
     let failure = timeline.statements.iter().rev().find_map(|one| one.failure.clone());

@@ -129,15 +129,14 @@ struct Line {
 
 impl Timeline {
     /// Reads what was heard. `skew` is what has to be added to the server's clock, in seconds since 1970, times 1000, to get
-    /// milliseconds of the run; see [`skew`].
-    pub fn read(heard: &[Heard], skew: Option<f64>) -> Self {
+    /// milliseconds of the run; see [`skew`]. What is open at its end, at `end`, ends then.
+    pub fn read(heard: &[Heard], skew: Option<f64>, end: f64) -> Self {
         let mut timeline = Self::default();
         let mut lines: BTreeMap<u64, Line> = BTreeMap::new();
         for one in heard {
             let line = lines.entry(one.session).or_default();
             timeline.hear(line, one, skew);
         }
-        let end = heard.last().map_or(0.0, |one| one.at);
         for line in lines.values_mut() {
             timeline.end(line, end);
         }

@@ -5,6 +5,7 @@ mod ci;
 mod fate;
 mod head;
 mod ignored;
+mod merge;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fate::Fate;
 pub use self::ignored::Ignored;
+pub use self::merge::{Merged, merged};
 use crate::env_vars::Env;
 use crate::error::{Error, Kind, Result};
+
+/// How the branch of [`GitIdentity::thrown_away`] begins.
+const THROWN_AWAY: &str = "check";
 
 /// The git identity from which a branch id is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +87,14 @@ pub fn is_left_out(file: &Path) -> Result<bool> {
 }
 
 impl GitIdentity {
+    /// The identity of a branch that this process alone uses, and throws away: no git branch has such a name. `nonce` tells
+    /// two of one process apart, and those of two machines.
+    #[must_use]
+    pub fn thrown_away(&self, nonce: &str) -> Self {
+        let branch = format!("{THROWN_AWAY} {} {nonce} of {}", std::process::id(), self.branch);
+        Self { branch, ..self.clone() }
+    }
+
     /// Reads the identity of the checkout that holds `folder`.
     ///
     /// # Errors

@@ -31,6 +31,9 @@ impl Fate {
 
     /// The fate of `branch` (without `refs/heads/`) in the repository whose common folder is `repository`.
     pub fn of(repository: &Path, branch: &str) -> Self {
+        if let Some(process) = thrown_away_by(branch) {
+            return if runs(process) { Self::CheckedOut } else { Self::Gone };
+        }
         let Ok(repository) = Repository::open(repository) else { return Self::Unknown };
         let worktrees = worktrees(&repository);
         if worktrees.iter().flatten().any(|on| on == branch) {
@@ -61,6 +64,19 @@ impl fmt::Display for Fate {
             Self::Unknown => "not known",
         })
     }
+}
+
+/// The process that uses a branch of [`super::GitIdentity::thrown_away`], if it is one.
+fn thrown_away_by(branch: &str) -> Option<i32> {
+    // A space is in no git branch's name.
+    branch.strip_prefix(super::THROWN_AWAY)?.strip_prefix(' ')?.split(' ').next()?.parse().ok()
+}
+
+/// Whether a process is there, whoever's it is.
+fn runs(process: i32) -> bool {
+    use nix::errno::Errno;
+    use nix::unistd::Pid;
+    process > 0 && !matches!(nix::sys::signal::kill(Pid::from_raw(process), None), Err(Errno::ESRCH))
 }
 
 /// What each worktree is on; `None` for a detached HEAD.
@@ -269,5 +285,17 @@ mod tests {
         let path = git.repository.commondir().to_owned();
         drop(git.folder);
         assert_eq!(Fate::of(&path, "main"), Fate::Unknown);
+    }
+
+    #[test]
+    fn a_branch_that_a_process_throws_away_is_over_with_the_process() {
+        let nowhere = Path::new("/nowhere");
+        let here =
+            crate::identity::GitIdentity { user: "ada".into(), email: "a@x".into(), branch: "main".into() };
+        assert_eq!(Fate::of(nowhere, &here.thrown_away("1").branch), Fate::CheckedOut);
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        assert_eq!(Fate::of(nowhere, &format!("check {} 1 of main", ended.id())), Fate::Gone);
+        assert_eq!(Fate::of(nowhere, "check"), Fate::Unknown);
     }
 }

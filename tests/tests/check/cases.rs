@@ -31,7 +31,12 @@ pub const ROWS: &str = "
     ANALYZE users, orders;
 ";
 
-const fn hurts(name: &'static str, migration: &'static str, code: i32, says: &'static [&'static str]) -> Case {
+const fn hurts(
+    name: &'static str,
+    migration: &'static str,
+    code: i32,
+    says: &'static [&'static str],
+) -> Case {
     Case { name, migration, options: &[], code, says }
 }
 

@@ -1,9 +1,9 @@
 //! `check`: migrations that fail or hurt in production, each with an empty PostgreSQL on which it passes; and the same done
 //! right.
 
+mod bad_input;
 mod cases;
-
-use std::path::Path;
+mod tools;
 
 use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
 use e2e::{Lab, Project, Ran};
@@ -34,9 +34,14 @@ fn on_empty(project: &Project<'_>, sql: &str) -> Ran {
 fn check(project: &Project<'_>, sql: &str, options: &[&str]) -> (Ran, Value) {
     project.write("migration.sql", sql);
     let psql = ["--", "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-f", "migration.sql"];
-    let words = [&["check", "--max-stall", LIMIT, "--format", "text,json=report.json"], options, &psql].concat();
-    let ran = project.run("cargo-lakebase", words);
-    assert!(Path::new(&project.folder.join("report.json")).exists(), "{ran:#?}");
+    report(project, &[&["--max-stall", LIMIT], options, &psql].concat())
+}
+
+/// `check` of whatever it finds, or of the command behind `--`, and its report as JSON.
+fn report(project: &Project<'_>, words: &[&str]) -> (Ran, Value) {
+    let ran =
+        project.run("cargo-lakebase", [&["check", "--format", "text,json=report.json"], words].concat());
+    assert!(project.folder.join("report.json").exists(), "{ran:#?}");
     let report = serde_json::from_str(&project.read("report.json")).unwrap();
     (ran, report)
 }

@@ -1,0 +1,210 @@
+//! The migration tools themselves: found by their files, run, gone back, run again.
+
+use e2e::{Lab, Project, tools};
+
+use super::report;
+
+const REQUIREMENTS: &str = "alembic==1.20.1\nSQLAlchemy==2.1.9\nDjango==5.2.19\npsycopg[binary]==3.3.9\n";
+
+const ENV: &str = "
+import os
+from alembic import context
+from sqlalchemy import create_engine, pool
+url = os.environ['DATABASE_URL'].replace('postgresql://', 'postgresql+psycopg://', 1)
+with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+";
+
+/// A revision of Alembic's.
+fn revision(id: &str, after: Option<&str>, up: &str, down: &str) -> String {
+    let after = after.map_or_else(|| "None".to_owned(), |after| format!("'{after}'"));
+    format!(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '{id}', {after}\n\n\
+         def upgrade():\n    {up}\n\ndef downgrade():\n    {down}\n"
+    )
+}
+
+/// A project with the tools on its PATH.
+fn project<'a>(lab: &'a Lab, files: &[(&str, &str)]) -> Project<'a> {
+    let python = tools::python(lab, "check-tools", REQUIREMENTS);
+    let programs = python.parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}:{}", lab.bin.display(), std::env::var("PATH").unwrap());
+    let project = lab.project("shop", files).with_variables(&[("PATH".to_owned(), path)]);
+    project.run("cargo-lakebase", ["init", "--project-name", "shop", "--profile", "embedded"]).ok();
+    project
+}
+
+#[test]
+fn alembic_is_found_run_undone_and_run_again() {
+    let lab = Lab::with_embedded();
+    let first = revision(
+        "0001",
+        None,
+        "op.create_table('orders', sa.Column('id', sa.BigInteger, primary_key=True), sa.Column('region', sa.Text))",
+        "op.drop_table('orders')",
+    );
+    let project = project(
+        &lab,
+        &[
+            ("alembic.ini", "[alembic]\nscript_location = db\n"),
+            ("db/env.py", ENV),
+            ("db/script.py.mako", ""),
+            ("db/versions/0001.py", &first),
+        ],
+    );
+    // given a production at the first revision, in which somebody keeps statistics of queries
+    project.production_sql("CREATE EXTENSION pg_stat_statements");
+    project.production_sql(
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('0001');
+         CREATE TABLE orders (id bigint PRIMARY KEY, region text); INSERT INTO orders SELECT n, 'eu' FROM generate_series(1, 1000) AS n",
+    );
+    project.production_sql("SELECT region FROM orders WHERE id = 7");
+
+    // when a revision is clean, then it passes, goes back, and does nothing the second time
+    project.write(
+        "db/versions/0002.py",
+        &revision(
+            "0002",
+            Some("0001"),
+            "op.add_column('orders', sa.Column('note', sa.Text))",
+            "op.drop_column('orders', 'note')",
+        ),
+    );
+    let (ran, found) = report(&project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(found["name"], "0002", "{ran:#?}");
+    for line in ["Down and up again  ", "clean", "does nothing", "Heads of the history"] {
+        assert!(ran.stdout.contains(line), "no {line}: {ran:#?}");
+    }
+    assert_eq!(found["heads"].as_array().unwrap().len(), 1);
+    assert_eq!((&found["down"]["ok"], &found["down"]["up_again"]), (&true.into(), &true.into()), "{found:#}");
+
+    // when its downgrade does not undo it, then that is said
+    project.write(
+        "db/versions/0002.py",
+        &revision("0002", Some("0001"), "op.add_column('orders', sa.Column('note', sa.Text))", "pass"),
+    );
+    let (ran, found) = report(&project, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(found["down"]["differs"][0].as_str().unwrap().contains("orders.note"), "{found:#}");
+
+    // when a column is renamed under the application that runs, then its queries fail
+    project.write(
+        "db/versions/0002.py",
+        &revision(
+            "0002",
+            Some("0001"),
+            "op.alter_column('orders', 'region', new_column_name='area')",
+            "op.alter_column('orders', 'area', new_column_name='region')",
+        ),
+    );
+    let (ran, _) = report(&project, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(
+        ran.stdout.contains("SELECT region FROM orders") && ran.stdout.contains("\"region\" does not exist"),
+        "{ran:#?}"
+    );
+
+    // given two changes that are each fine, on branches of their own
+    project.write(
+        "db/versions/0002.py",
+        &revision(
+            "0002",
+            Some("0001"),
+            "op.add_column('orders', sa.Column('note', sa.Text))",
+            "op.drop_column('orders', 'note')",
+        ),
+    );
+    project.commit("A note");
+    project.run("git", ["switch", "-q", "-c", "owner", "HEAD~1"]).ok();
+    project.write(
+        "db/versions/0003.py",
+        &revision(
+            "0003",
+            Some("0001"),
+            "op.add_column('orders', sa.Column('owner', sa.Text))",
+            "op.drop_column('orders', 'owner')",
+        ),
+    );
+    project.commit("An owner");
+    let (ran, _) = report(&project, &["--quick"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    // when they are judged together, then neither the tool nor we know which comes first
+    let (ran, found) = report(&project, &["--quick", "--with", "main", "--", "alembic", "upgrade", "heads"]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert_eq!(found["heads"].as_array().unwrap().len(), 2);
+    assert!(ran.stdout.contains("the history forks: 0002, 0003"), "{ran:#?}");
+    let (ran, _) = report(&project, &["--quick", "--with", "main"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+}
+
+const SETTINGS: &str = "
+import os
+from urllib.parse import unquote, urlsplit
+url = urlsplit(os.environ['DATABASE_URL'])
+SECRET_KEY = 'x'
+INSTALLED_APPS = ['store']
+DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'
+DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': unquote(url.path[1:]), 'USER': unquote(url.username),
+    'PASSWORD': unquote(url.password), 'HOST': url.hostname, 'PORT': url.port}}
+";
+const MANAGE: &str = "
+import os, sys
+os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+";
+
+/// A migration of Django's.
+fn operations(after: Option<&str>, operations: &str) -> String {
+    let after = after.map(|after| format!("('store', '{after}')")).unwrap_or_default();
+    format!(
+        "from django.db import migrations, models\n\nclass Migration(migrations.Migration):\n    dependencies = [{after}]\n    operations = [{operations}]\n"
+    )
+}
+
+#[test]
+fn django_is_found_run_undone_and_run_again() {
+    let lab = Lab::with_embedded();
+    let table = "migrations.CreateModel('Order', [('id', models.BigAutoField(primary_key=True)), ('region', models.TextField(null=True))])";
+    let project = project(
+        &lab,
+        &[
+            ("settings.py", SETTINGS),
+            ("manage.py", MANAGE),
+            ("store/__init__.py", ""),
+            ("store/models.py", ""),
+            ("store/migrations/__init__.py", ""),
+            ("store/migrations/0001_initial.py", &operations(None, table)),
+        ],
+    );
+    // given a production that Django itself has made
+    let migrate = ["psql", "--parent", "--", "-Xq", "-c"];
+    project.run("cargo-lakebase", [&migrate[..], &["SELECT 1"]].concat()).ok();
+    project.production_sql(
+        "CREATE TABLE store_order (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, region text);
+         CREATE TABLE django_migrations (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, app varchar(255) NOT NULL,
+            name varchar(255) NOT NULL, applied timestamptz NOT NULL);
+         INSERT INTO django_migrations (app, name, applied) VALUES ('store', '0001_initial', now());
+         INSERT INTO store_order (region) SELECT CASE WHEN n > 3 THEN 'eu' END FROM generate_series(1, 1000) AS n",
+    );
+    // when a field is added, then it passes
+    let field = "migrations.AddField('order', 'note', models.TextField(null=True))";
+    project.write("store/migrations/0002_note.py", &operations(Some("0001_initial"), field));
+    let (ran, found) = report(&project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(
+        (found["name"].as_str(), found["down"]["ok"].as_bool()),
+        (Some("store.0002_note"), Some(true)),
+        "{found:#}"
+    );
+    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    // when one must not be null and is, then it fails, and says how many rows are in the way
+    let strict = "migrations.AlterField('order', 'region', models.TextField())";
+    project.write("store/migrations/0002_note.py", &operations(Some("0001_initial"), strict));
+    let (ran, _) = report(&project, &[]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stdout.contains("3 rows have no `region`"), "{ran:#?}");
+}
