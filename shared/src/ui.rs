@@ -1,6 +1,7 @@
 //! The one window to the terminal: data to stdout, everything else to stderr, colour only where it is seen.
 
 use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::ops::RangeInclusive;
 
 use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -74,8 +75,10 @@ impl Ui {
     /// One JSON document as data.
     pub fn json(&mut self, value: &Value) {
         // JSON itself allows more of them inside a text than a terminal takes as text.
-        let inert = |c: char| !c.is_control() || c == '\n';
-        let escaped = |c: char| if inert(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
+        let escaped = |c: char| match c {
+            c if c == '\n' || is_seen(c) => c.to_string(),
+            c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        };
         self.data(&format!("{value:#}").chars().map(escaped).collect::<String>());
     }
 
@@ -150,12 +153,47 @@ impl Ui {
     }
 }
 
-/// The text with control characters made visible, so that a name from git or the API can't drive the
-/// terminal. Line breaks stay.
+/// The text with control and invisible characters made visible, so that a name from git or the API can neither drive the
+/// terminal nor look like another name. Line breaks stay.
 pub fn visible(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let harmless = |c: char| is_seen(c) || matches!(c, '\n' | '\t');
     text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
+
+/// Whether a character can be seen, or at least the room that it takes: it is neither a control nor a format character (of
+/// which some turn the order of the text round them), and none that Unicode has a terminal leave out.
+fn is_seen(c: char) -> bool {
+    !c.is_control() && INVISIBLE.iter().all(|range| !range.contains(&c))
+}
+
+/// Unicode's general categories Cf, Zl and Zp, and its property `Default_Ignorable_Code_Point`.
+const INVISIBLE: [RangeInclusive<char>; 25] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{110bd}'..='\u{110bd}',
+    '\u{110cd}'..='\u{110cd}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
 
 /// A duration in the unit that fits it, rounded: `3 s`, `12 min`, `36 h`, `3 d`.
 pub fn duration(span: SignedDuration) -> String {
@@ -178,11 +216,46 @@ pub fn clock(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn escapes_from_outside_are_made_visible() {
         assert_eq!(visible("a\u{1b}[31mb\u{7}\tc\nd"), "a\\u{1b}[31mb\\u{7}\tc\nd");
+    }
+
+    /// What a command prints as JSON.
+    fn printed(value: &Value) -> String {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        Ui::new(Box::new(writer), Box::new(std::io::sink()), false).json(value);
+        std::io::read_to_string(&mut reader).unwrap()
+    }
+
+    #[test]
+    fn a_name_can_not_turn_the_order_of_the_line_round_it() {
+        assert_eq!(visible("ab\u{202e}gpj.exe\u{2066}\u{200f}"), "ab\\u{202e}gpj.exe\\u{2066}\\u{200f}");
+        assert_eq!(printed(&Value::from("\u{202e}\u{e0041}")), "\"\\u202e\\udb40\\udc41\"\n");
+    }
+
+    proptest! {
+        /// The peer is the table of Unicode that the regular expressions have.
+        #[test]
+        fn no_invisible_character_gets_out(text in r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}a]{0,40}") {
+            let out = visible(&text);
+            prop_assert!(out.chars().all(|c| matches!(c, ' '..='~' | '\n' | '\t')), "{out:?}");
+            let json = printed(&Value::from(text.as_str()));
+            prop_assert!(json.chars().all(|c| matches!(c, ' '..='~' | '\n')), "{json:?}");
+            prop_assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::from(text));
+        }
+
+        #[test]
+        fn words_of_any_script_stay_as_they_are(
+            text in r"[\p{L}\p{M}\p{N}\p{P}\p{S} \n\t&&[^\p{Default_Ignorable_Code_Point}]]{0,40}"
+        ) {
+            prop_assert_eq!(visible(&text), text.as_str());
+            prop_assert_eq!(serde_json::from_str::<Value>(&printed(&Value::from(text.as_str()))).unwrap(), Value::from(text));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::confirm::confirm;
 use super::room::words;
 use super::roster::Roster;
 use super::session::{Session, SettingArgs, World};
+use super::table::inert;
 use crate::api::{Branch, BranchPath, Client};
 use crate::branch::BranchId;
 use crate::ensure::{self, Target};
@@ -50,7 +51,8 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         if args.json {
             world.ui.json(&document(&over, &missing, true));
         } else {
-            over.iter().for_each(|candidate| world.ui.data(&format!("would delete {}", words(candidate))));
+            let line = |candidate| inert(&format!("would delete {}", words(candidate)));
+            over.iter().for_each(|candidate| world.ui.data(&line(candidate)));
         }
     }
     if over.is_empty() {

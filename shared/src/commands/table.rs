@@ -1,5 +1,7 @@
 //! Rows of text in aligned columns.
 
+use crate::ui::visible;
+
 /// The rows, each one line: every column as wide as its widest cell, two spaces between them, nothing at the end of a
 /// line. A control character in a cell is shown, not obeyed.
 pub fn lines<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
@@ -17,9 +19,7 @@ pub fn lines<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
 
 /// The text as one line that drives no terminal.
 pub fn inert(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    visible(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// A number of bytes in the unit that fits it: `512 B`, `31.5 MB`.
