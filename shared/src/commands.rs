@@ -9,6 +9,7 @@ pub mod diff;
 pub mod doctor;
 pub mod env;
 mod freshness;
+mod ignore;
 pub mod init;
 pub mod prune;
 pub mod psql;

@@ -55,11 +55,11 @@ pub fn unset(format: Format, key: &str) -> Option<String> {
     }
 }
 
-/// Writes the variables, readable by the user alone, all or nothing.
+/// Whether the file may be written.
 ///
 /// # Errors
 /// [`Kind::Guarded`] where git would commit the file or a file that is not ours is in the way; [`Kind::Io`].
-pub fn write(path: &Path, variables: &[(&str, Secret)]) -> Result<()> {
+pub fn allowed(path: &Path) -> Result<()> {
     if !identity::is_left_out(path)? {
         return Err(Error::new(
             Kind::Guarded,
@@ -68,13 +68,21 @@ pub fn write(path: &Path, variables: &[(&str, Secret)]) -> Result<()> {
         .because_of("it would hold a login to a copy of production")
         .hint(format!("run `echo {NAME} >> .gitignore`, and `git rm --cached {NAME}` if it is tracked")));
     }
-    ours_or_absent(path)?;
+    ours_or_absent(path).map(drop)
+}
+
+/// Writes the variables, readable by the user alone, all or nothing.
+///
+/// # Errors
+/// Those of [`allowed`]; [`Kind::Io`].
+pub fn write(path: &Path, variables: &[(&str, Secret)]) -> Result<()> {
+    allowed(path)?;
     let mut text = format!("{MARK}\n");
     for (key, value) in variables {
         text.push_str(&line(Format::Dotenv, key, value));
         text.push('\n');
     }
-    put(path, &hidden(path)?, &text, 0o600)
+    put(path, &hidden(path)?, text.as_bytes(), 0o600)
 }
 
 /// Where the file is written: if that is cut short, git must not commit what is left of it either.
@@ -149,14 +157,34 @@ pub fn folder(parent: &Path) -> Result<PathBuf> {
 /// # Errors
 /// [`Kind::Io`]; the old file is then as it was.
 pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
-    put(path, &path.with_file_name(NEW), text, mode)
+    put(path, &path.with_file_name(NEW), text.as_bytes(), mode)
 }
 
-fn put(path: &Path, new: &Path, text: &str, mode: u32) -> Result<()> {
+/// Puts a line below the others of a file, with the line ending that they have; makes the file where there is none.
+///
+/// # Errors
+/// [`Kind::Io`]; the old file is then as it was.
+pub fn append(path: &Path, line: &str) -> Result<()> {
+    let failed = |error| Error::io(format!("reading `{}`", path.display()), &error);
+    let (mut text, mode) = match std::fs::read(path) {
+        Ok(text) => (text, std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0o644),
+        Err(error) => return Err(failed(error)),
+    };
+    let end: &[u8] = if text.windows(2).any(|pair| pair == b"\r\n") { b"\r\n" } else { b"\n" };
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.extend_from_slice(end);
+    }
+    text.extend_from_slice(line.as_bytes());
+    text.extend_from_slice(end);
+    put(path, &path.with_file_name(NEW), &text, mode)
+}
+
+fn put(path: &Path, new: &Path, text: &[u8], mode: u32) -> Result<()> {
     let failed = |error: std::io::Error| Error::io(format!("writing `{}`", path.display()), &error);
     let mut file = mine(new, mode).map_err(failed)?;
     let written = file
-        .write_all(text.as_bytes())
+        .write_all(text)
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::rename(new, path))
         .map_err(failed);

@@ -72,18 +72,53 @@ pub fn repository(folder: &Path) -> Result<PathBuf> {
 /// # Errors
 /// [`Kind::NoRepository`] as for [`worktree_root`].
 pub fn is_left_out(file: &Path) -> Result<bool> {
+    let Some(Checked { repository, inside, .. }) = checked_out(file)? else { return Ok(true) };
+    let ignored = repository.is_path_ignored(&inside).map_err(|error| unreadable(file, &error))?;
+    Ok(ignored && !is_tracked(&repository, &inside, file)?)
+}
+
+/// The `.gitignore` of the checkout in which an entry for `file` is enough to leave it out: the nearest one, else a new one at
+/// the root. `None` where an entry would not do, because the file is tracked, or the list a link to somewhere else.
+///
+/// # Errors
+/// [`Kind::NoRepository`] as for [`worktree_root`].
+pub fn ignore_list(file: &Path) -> Result<Option<PathBuf>> {
+    let Some(Checked { repository, root, inside }) = checked_out(file)? else { return Ok(None) };
+    if is_tracked(&repository, &inside, file)? {
+        return Ok(None);
+    }
+    let at = |folder: &Path| root.join(folder).join(".gitignore");
+    let mut lists = inside.ancestors().skip(1).map(at);
+    let nearest = lists.find_map(|list| Some((std::fs::symlink_metadata(&list).ok()?, list)));
+    Ok(match nearest {
+        Some((data, list)) => data.is_file().then_some(list),
+        None => Some(at(Path::new(""))),
+    })
+}
+
+/// A file's place in the checkout that it is in.
+struct Checked {
+    repository: Repository,
+    /// Without links.
+    root: PathBuf,
+    /// From there.
+    inside: PathBuf,
+}
+
+/// `None` where the repository has no checkout, or the file is not in it.
+fn checked_out(file: &Path) -> Result<Option<Checked>> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let repository = open(folder)?;
-    let Some(root) = repository.workdir() else { return Ok(true) };
-    let inside = match (folder.canonicalize(), root.canonicalize(), file.file_name()) {
-        (Ok(folder), Ok(root), Some(name)) => folder.strip_prefix(&root).map(|inside| inside.join(name)).ok(),
-        _ => None,
+    let root = repository.workdir().and_then(|root| root.canonicalize().ok());
+    let (Some(root), Ok(folder), Some(name)) = (root, folder.canonicalize(), file.file_name()) else {
+        return Ok(None);
     };
-    let Some(inside) = inside else { return Ok(true) };
-    let tracked =
-        repository.index().map_err(|error| unreadable(folder, &error))?.get_path(&inside, 0).is_some();
-    let ignored = repository.is_path_ignored(&inside).map_err(|error| unreadable(folder, &error))?;
-    Ok(ignored && !tracked)
+    let inside = folder.strip_prefix(&root).map(|inside| inside.join(name)).ok();
+    Ok(inside.map(|inside| Checked { repository, root, inside }))
+}
+
+fn is_tracked(repository: &Repository, inside: &Path, file: &Path) -> Result<bool> {
+    Ok(repository.index().map_err(|error| unreadable(file, &error))?.get_path(inside, 0).is_some())
 }
 
 impl GitIdentity {

@@ -105,7 +105,20 @@ fn a_login_is_not_written_where_git_would_commit_it() {
     let project = project(&lab);
     project.write(".gitignore", "");
     project.cargo("env --write").fails(84, &["git would commit it", ".gitignore"]);
-    assert!(!project.folder.join(".env.lakebase").exists());
+    assert!(!project.folder.join(".env.lakebase").exists() && !project.has_branch());
+
+    // Where somebody sits at the terminal, the entry is offered: a no leaves all as it is, a yes goes on.
+    let at_a_terminal = |answer: &str| {
+        let command = format!("printf '{answer}\\n' | script -qec 'cargo lakebase env --write' /dev/null");
+        project.run("sh", ["-c", &command])
+    };
+    at_a_terminal("n").fails(84, &[]);
+    assert_eq!(project.read(".gitignore"), "");
+    assert!(!project.folder.join(".env.lakebase").exists() && !project.has_branch());
+    let said = at_a_terminal("y").ok().stdout;
+    assert!(said.contains("Add it to"), "{said}");
+    assert_eq!(project.read(".gitignore"), ".env.lakebase\n");
+    assert!(project.folder.join(".env.lakebase").exists() && project.has_branch());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use super::ignore;
 use super::room::Full;
 use super::session::{Session, SettingArgs, World};
 use crate::connection::MISLEADING;
@@ -38,10 +39,14 @@ enum Format {
 /// Those of the session, of [`Session::live`] and of the file.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     let session = Session { full: args.full, ..Session::open(args.settings, world)? };
+    let file = session.project.folder(&world.cwd).join(env_file::NAME);
+    if args.write {
+        // Before anything is made.
+        ignore::offer(&file, world.ui)?;
+    }
     let live = session.live(world.ui).await?;
     let variables = session.variables(&live);
     if args.write {
-        let file = session.project.folder(&world.cwd).join(env_file::NAME);
         env_file::write(&file, &variables)?;
         world.ui.note(&format!("Wrote {}", file.display()));
         return Ok(());
