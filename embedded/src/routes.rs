@@ -49,7 +49,8 @@ pub fn router(app: App) -> Router {
         .route("/oidc/.well-known/oauth-authorization-server", get(identity::oauth_server))
         .route("/oidc/v1/authorize", get(identity::no_browser))
         .route("/oidc/v1/token", post(oauth::token))
-        .route("/embedded/github-oidc", get(oauth::github));
+        .route("/embedded/github-oidc", get(oauth::github))
+        .method_not_allowed_fallback(http::no_route);
     let own = Router::new()
         .route("/clock", get(controls::clock).patch(controls::set_clock))
         .route("/suspend", post(controls::suspend))

@@ -31,6 +31,30 @@ fn without_the_token_nothing_is_answered() {
 }
 
 #[test]
+fn a_method_that_a_route_has_not_is_an_error_in_the_shape_of_the_service() {
+    let server = Server::with_project();
+    let branch = "/api/2.0/postgres/projects/shop/branches/production";
+    for (method, path) in [
+        ("PUT", "/api/2.0/postgres/projects".to_owned()),
+        ("PUT", "/api/2.0/postgres/projects/shop".to_owned()),
+        ("PUT", branch.to_owned()),
+        ("PUT", format!("{branch}/endpoints")),
+        ("POST", format!("{branch}/endpoints/primary")),
+        ("GET", "/api/2.0/postgres/credentials".to_owned()),
+        ("POST", "/api/2.0/preview/scim/v2/Me".to_owned()),
+        ("PUT", "/embedded/clock".to_owned()),
+        ("GET", "/embedded/suspend".to_owned()),
+        ("PUT", "/oidc/v1/token".to_owned()),
+        ("POST", "/.well-known/databricks-config".to_owned()),
+        ("DELETE", "/embedded/github-oidc".to_owned()),
+    ] {
+        let shown = path.strip_prefix("/api/2.0").unwrap_or(&path);
+        let said = json!({"error_code": "ENDPOINT_NOT_FOUND", "message": format!("No API found for '{method} {shown}'")});
+        assert_eq!(server.control(method, &path, &Value::Null), (404, said), "{method} {path}");
+    }
+}
+
+#[test]
 fn every_error_has_the_shape_of_the_service() {
     let server = Server::with_project();
     let spec = json!({"spec": {"ttl": TTL}});
