@@ -60,9 +60,9 @@ enum Method {
     /// The token itself.
     Token(Secret),
     /// OAuth with the client's secret.
-    Client { id: String, secret: Secret },
+    Client { id: String, secret: Secret, scopes: String },
     /// OAuth with the token that GitHub signs for the job.
-    Github { id: String, audience: Option<String>, url: String, token: Secret },
+    Github { id: String, audience: Option<String>, url: String, token: Secret, scopes: String },
     /// The Databricks CLI, with the arguments that choose the profile or host.
     DatabricksCli { program: Program, choice: [String; 2] },
     /// The Azure CLI.
@@ -120,8 +120,10 @@ impl Auth {
                 return Ok(of(host, Some(ca), Method::Token(token)));
             }
             Credential::Token(token) => Method::Token(token),
-            Credential::Client { id, secret } => Method::Client { id, secret },
-            Credential::Github { id, audience, url, token } => Method::Github { id, audience, url, token },
+            Credential::Client { id, secret, scopes } => Method::Client { id, secret, scopes },
+            Credential::Github { id, audience, url, token, scopes } => {
+                Method::Github { id, audience, url, token, scopes }
+            }
             Credential::DatabricksCli { program, profile } => {
                 let choice = match profile {
                     Some(profile) => ["--profile".to_owned(), profile],
@@ -197,12 +199,12 @@ impl Auth {
     async fn fetch(&self, method: &Method, refused: bool) -> Result<Token> {
         match method {
             Method::Token(token) => Ok(Token { secret: token.clone(), expires: None }),
-            Method::Client { id, secret } => {
-                OAuth { http: &self.http()?, host: &self.host }.by_secret(id, secret).await
+            Method::Client { id, secret, scopes } => {
+                OAuth { http: &self.http()?, host: &self.host, scopes }.by_secret(id, secret).await
             }
-            Method::Github { id, audience, url, token } => {
+            Method::Github { id, audience, url, token, scopes } => {
                 let job = Job { url, token, audience: audience.as_deref() };
-                OAuth { http: &self.http()?, host: &self.host }.by_job(id, &job).await
+                OAuth { http: &self.http()?, host: &self.host, scopes }.by_job(id, &job).await
             }
             Method::DatabricksCli { program, choice } => program.databricks_token(choice, refused).await,
             Method::AzureCli { program } => program.azure_token().await,

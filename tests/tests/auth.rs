@@ -115,6 +115,30 @@ fn a_service_principal_is_one_identity_from_the_secret_to_the_database() {
 }
 
 #[test]
+fn the_scopes_of_a_profile_reach_the_workspace() {
+    // Given a machine's credential in a profile, and a workspace that gives tokens for all APIs only.
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.write("lakebase.config", &format!("{CONFIG}LAKEBASE_PROFILE=ci\n"));
+    let variables = principal(&lab, &["--service-principal"]);
+    let value = |name: &str| variables.iter().find(|(key, _)| key == name).unwrap().1.clone();
+    let profile = format!(
+        "[ci]\nhost = {}\nclient_id = {}\nclient_secret = {}\n",
+        lab.host(),
+        value("DATABRICKS_CLIENT_ID"),
+        value("DATABRICKS_CLIENT_SECRET")
+    );
+    let scoped = |scopes: &str| {
+        fs::write(lab.path("home/.databrickscfg"), format!("{profile}scopes = {scopes}\n")).unwrap();
+        project.cargo("status")
+    };
+    // Then what the profile asks for is what the workspace judges.
+    scoped("sql, all-apis").ok();
+    let refused = scoped("sql").fails(76, &["invalid_scope", "`scopes`"]);
+    assert!(!refused.all().contains(&value("DATABRICKS_CLIENT_SECRET")));
+}
+
+#[test]
 fn two_credentials_are_one_too_many() {
     let lab = Lab::new();
     let project = lab.project("shop", &[("lakebase.config", CONFIG)]);

@@ -57,6 +57,8 @@ pub enum Credential {
         id: String,
         /// Its OAuth secret.
         secret: Secret,
+        /// What its tokens are for.
+        scopes: String,
     },
     /// A service principal that trusts the job that we run in.
     Github {
@@ -68,6 +70,8 @@ pub enum Credential {
         url: String,
         /// What it asks with.
         token: Secret,
+        /// What its tokens are for.
+        scopes: String,
     },
     /// The Databricks CLI.
     DatabricksCli {

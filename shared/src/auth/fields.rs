@@ -15,6 +15,8 @@ pub(super) const CLIENT_ID: &str = "client_id";
 pub(super) const CLIENT_SECRET: &str = "client_secret";
 pub(super) const AUDIENCE: &str = "token_audience";
 pub(super) const CLI_PATH: &str = "databricks_cli_path";
+/// What a token of OAuth is for. A key of profiles only: the Databricks SDKs have no variable for it.
+pub(super) const SCOPES: &str = "scopes";
 
 /// The fields of a personal access token.
 pub(super) const PAT: &str = "pat";
@@ -105,12 +107,13 @@ impl Fields {
     /// Those of one profile; `None` where it does not exist.
     pub(super) fn of_profile(profiles: &Profiles, profile: &str) -> Result<Option<Self>> {
         let Some(keys) = profiles.keys(profile)? else { return Ok(None) };
-        let field = |(_, key, family): (_, &'static str, _)| {
+        let field = |(key, family): (&'static str, _)| {
             let (_, value) = keys.iter().find(|(written, _)| *written == key)?;
             let place = Place::Key { key, profile: profile.to_owned(), file: profiles.path() };
             Some((key, Field { value: (*value).clone(), place, family }))
         };
-        Ok(Some(Self(all().filter_map(field).collect())))
+        let written = all().map(|(_, key, family)| (key, family)).chain([(SCOPES, None)]);
+        Ok(Some(Self(written.filter_map(field).collect())))
     }
 
     /// Both, where a field of `self` comes before the same field of `below`.

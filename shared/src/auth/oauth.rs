@@ -17,8 +17,6 @@ use crate::secret::Secret;
 const DISCOVERY: &str = "/oidc/.well-known/oauth-authorization-server";
 /// Where a workspace says what it is.
 const METADATA: &str = "/.well-known/databricks-config";
-/// What a token is for.
-const SCOPE: (&str, &str) = ("scope", "all-apis");
 /// Pauses before a call is sent again that was not heard, or answered for the moment only. Each of them may be repeated.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1000)];
 /// A server that asks for more patience than this does not get it.
@@ -31,6 +29,8 @@ pub(super) struct OAuth<'a> {
     pub(super) http: &'a reqwest::Client,
     /// The workspace's base URL.
     pub(super) host: &'a str,
+    /// What a token is for.
+    pub(super) scopes: &'a str,
 }
 
 /// A job of GitHub Actions that can have a token of its own made.
@@ -77,10 +77,10 @@ impl OAuth<'_> {
     /// [`Kind::Denied`] in the server's words, [`Kind::Unreachable`], [`Kind::NoCredential`] where it has no OAuth.
     pub(super) async fn by_secret(&self, id: &str, secret: &Secret) -> Result<Token> {
         let endpoint = self.token_endpoint().await?;
-        let form = [("grant_type", "client_credentials"), SCOPE];
+        let form = [("grant_type", "client_credentials"), ("scope", self.scopes)];
         let request = || self.http.post(endpoint.clone()).basic_auth(id, Some(secret.expose())).form(&form);
         self.grant(id, &request, &[secret]).await.map_err(|error| match error.kind {
-            Kind::Denied => error
+            Kind::Denied if error.hints.is_empty() => error
                 .hint(format!(
                     "check {} and {}",
                     env_vars::DATABRICKS_CLIENT_ID,
@@ -107,11 +107,11 @@ impl OAuth<'_> {
             ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
             ("subject_token", signed.expose()),
             ("client_id", id),
-            SCOPE,
+            ("scope", self.scopes),
         ];
         let request = || self.http.post(endpoint.clone()).form(&form);
         self.grant(id, &request, &[&signed, job.token]).await.map_err(|error| match error.kind {
-            Kind::Denied => error.hint(format!(
+            Kind::Denied if error.hints.is_empty() => error.hint(format!(
                 "check {}, and the federation policy of that service principal: issuer https://token.actions.githubusercontent.com, audience {audience}",
                 env_vars::DATABRICKS_CLIENT_ID
             )),
@@ -178,7 +178,10 @@ impl OAuth<'_> {
         let failed = |kind| Error::new(kind, format!("{} gave no token for the client `{id}`", self.host));
         let answer = send(request, "asking the workspace for a token").await?;
         if answer.status != StatusCode::OK {
-            return Err(failed(Kind::Denied).because_of(refusal(&answer, secrets)));
+            let why = refusal(&answer, secrets);
+            let of_scopes = why.starts_with("invalid_scope");
+            let refused = failed(Kind::Denied).because_of(why);
+            return Err(if of_scopes { refused.hint("check `scopes` of the profile") } else { refused });
         }
         // Not the parser's message: it could quote a part of the answer.
         let unusable = || failed(Kind::Api).because_of("its answer is not a token that can be used");

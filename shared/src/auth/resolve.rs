@@ -7,11 +7,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::credential::{AuthType, Credential};
 use super::fields::{
-    self, AUDIENCE, AUTH_TYPE, CLI_PATH, CLIENT_ID, CLIENT_SECRET, Field, Fields, HOST, TOKEN,
+    self, AUDIENCE, AUTH_TYPE, CLI_PATH, CLIENT_ID, CLIENT_SECRET, Field, Fields, HOST, SCOPES, TOKEN,
 };
 use super::host::base_url;
 use super::profile::{self, Profiles};
@@ -20,6 +22,9 @@ use crate::config::Setting;
 use crate::env_vars::{self, Env};
 use crate::error::Result;
 use crate::secret::Secret;
+
+/// What a token is for where nothing is said.
+const ALL_APIS: &str = "all-apis";
 
 /// All that decides.
 #[derive(Debug, Clone, Copy)]
@@ -288,14 +293,14 @@ impl Gathered {
             AuthType::OauthM2m => {
                 let id = text(CLIENT_ID).ok_or_else(|| lacks(CLIENT_ID))?;
                 let secret = self.fields.get(CLIENT_SECRET).ok_or_else(|| lacks(CLIENT_SECRET))?;
-                Ok(Credential::Client { id, secret: secret.value.clone() })
+                Ok(Credential::Client { id, secret: secret.value.clone(), scopes: self.scopes() })
             }
             AuthType::GithubOidc => {
                 let id = text(CLIENT_ID).ok_or_else(|| lacks(CLIENT_ID))?;
                 let of_job = |name: &str| env.get(name).ok_or_else(trouble::no_job);
                 let url = of_job(env_vars::ACTIONS_ID_TOKEN_REQUEST_URL)?.to_owned();
                 let token = Secret::new(of_job(env_vars::ACTIONS_ID_TOKEN_REQUEST_TOKEN)?);
-                Ok(Credential::Github { id, audience: text(AUDIENCE), url, token })
+                Ok(Credential::Github { id, audience: text(AUDIENCE), url, token, scopes: self.scopes() })
             }
             AuthType::DatabricksCli => {
                 // A place, no credential: that of the environment does for a profile too.
@@ -308,6 +313,13 @@ impl Gathered {
             }
             AuthType::AzureCli => Ok(Credential::AzureCli),
         }
+    }
+
+    /// What a token of OAuth is asked for, as the Databricks SDKs read it: each once, in their order.
+    fn scopes(&self) -> String {
+        let written = self.fields.text(SCOPES).unwrap_or_default();
+        let all: BTreeSet<&str> = written.split([',', ' ']).filter(|scope| !scope.is_empty()).collect();
+        if all.is_empty() { ALL_APIS.to_owned() } else { all.into_iter().collect::<Vec<_>>().join(" ") }
     }
 
     fn no_host(&self) -> crate::error::Error {

@@ -134,7 +134,7 @@ mod tests {
     fn token(auth: Result<Auth>) -> String {
         match auth.unwrap().method {
             Method::Token(token) | Method::Github { token, .. } => token.expose().to_owned(),
-            Method::Client { id, secret } => format!("{id} {}", secret.expose()),
+            Method::Client { id, secret, .. } => format!("{id} {}", secret.expose()),
             Method::DatabricksCli { program, choice } => {
                 format!("{} {} {}", program.path.display(), choice[0], choice[1])
             }

@@ -94,9 +94,12 @@ fn told(decision: &Decision) -> String {
     let what = match &decision.credential {
         Credential::Embedded => "embedded".to_owned(),
         Credential::Token(token) => format!("pat {}", token.expose()),
-        Credential::Client { id, secret } => format!("oauth-m2m {id} {}", secret.expose()),
-        Credential::Github { id, audience, token, .. } => {
-            format!("github-oidc {id} {} {}", audience.as_deref().unwrap_or("-"), token.expose())
+        Credential::Client { id, secret, scopes } => {
+            format!("oauth-m2m {id} {}{}", secret.expose(), narrowed(scopes))
+        }
+        Credential::Github { id, audience, token, scopes, .. } => {
+            let audience = audience.as_deref().unwrap_or("-");
+            format!("github-oidc {id} {audience} {}{}", token.expose(), narrowed(scopes))
         }
         Credential::DatabricksCli { program, profile } => {
             format!("{program} {}", profile.as_deref().unwrap_or("-"))
@@ -104,6 +107,29 @@ fn told(decision: &Decision) -> String {
         Credential::AzureCli => "azure-cli".to_owned(),
     };
     format!("{} {what}", decision.host)
+}
+
+/// The scopes, where they are not those of everybody.
+fn narrowed(scopes: &str) -> String {
+    if scopes == "all-apis" { String::new() } else { format!(" for {scopes}") }
+}
+
+#[test]
+fn the_scopes_of_a_profile_are_asked_for_each_once() {
+    // databricks-sdk 0.162.0, `config._parse_scopes`: parted by commas and blanks, each once, in order.
+    for (written, asked) in [
+        ("scopes = sql, postgres,sql  all-apis", " for all-apis postgres sql"),
+        ("scopes = postgres", " for postgres"),
+        ("scopes = , ,", ""),
+        ("scopes =", ""),
+    ] {
+        let client = "[p]\nhost = https://p\nclient_id = id\n";
+        let secret = format!("{client}client_secret = sec\n{written}\n");
+        let decision = ask(Some("p"), &[], Some(&secret)).unwrap();
+        assert_eq!(told(&decision), format!("https://p oauth-m2m id sec{asked}"));
+        let job = ask(Some("p"), &[JOB, JOB_TOKEN], Some(&format!("{client}{written}\n"))).unwrap();
+        assert_eq!(told(&job), format!("https://p github-oidc id - tok-job{asked}"));
+    }
 }
 
 #[track_caller]
