@@ -76,11 +76,15 @@ pub async fn run(call: &Call, world: &mut World<'_>) -> Result<()> {
     let wants_image = by_gateway && !call.plan;
     let gateway =
         async { if wants_image { gateway::prepare(&real, world.env).await.map(Some) } else { Ok(None) } };
-    let (said, seen, gateway) = tokio::join!(
-        read(&real, call, &files, settings, &world.cwd),
-        ensure::observe(&client, &session.target),
-        gateway,
-    );
+    let observed = async {
+        let seen = ensure::observe(&client, &session.target).await?;
+        if !call.plan {
+            session.begin_to_wake(&client, &seen, call.fresh);
+        }
+        Ok::<_, Error>(seen)
+    };
+    let (said, seen, gateway) =
+        tokio::join!(read(&real, call, &files, settings, &world.cwd), observed, gateway);
     let said = said?;
     said.warn(world);
     let seen = seen?;

@@ -1,10 +1,12 @@
 //! The first login, before anything relies on a branch.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 
-use e2e::{Lab, Project, Ran};
+use e2e::{Lab, Project, Ran, wait_for};
 use serde_json::json;
 
 const WAITING: &str = "to take logins";
@@ -107,6 +109,38 @@ fn a_branch_that_sleeps_is_woken() {
     assert_eq!(endpoint(&lab, &project)["status"]["current_state"], "IDLE");
     project.lakebase("create").ok();
     assert_eq!(endpoint(&lab, &project)["status"]["current_state"], "ACTIVE");
+}
+
+#[test]
+fn a_branch_that_sleeps_is_woken_while_compose_reads_the_project() {
+    // Given a branch that sleeps, and a file of the Compose model that has no end yet.
+    let lab = Lab::with_embedded();
+    let project = shop(&lab, "gateway");
+    project.cargo("env").ok();
+    let name = endpoint(&lab, &project)["name"].as_str().unwrap().to_owned();
+    lab.call("POST", "/embedded/suspend", &json!({"endpoint": name}));
+    let compose = project.read("compose.yaml").replace("  db:\n", "  db:\n    env_file: late.env\n");
+    project.write("compose.yaml", &compose);
+    project.run("mkfifo", ["late.env"]).ok();
+    project.run("ln", ["late.env", "late.pipe"]).ok();
+
+    // When a command begins, then the branch wakes while Compose still reads. (What fails here ends by itself.)
+    let words = ["120", "docker", "compose", "lakebase", "create"];
+    let mut create =
+        project.command("timeout", words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the endpoint to wake", || {
+        let seen = lab.read(&name);
+        (seen["status"]["current_state"] == "ACTIVE").then_some(())
+    });
+    assert!(create.try_wait().unwrap().is_none(), "Compose did not wait for the file");
+
+    // And when the file ends, the command does what it always does.
+    project.write("late.txt", "");
+    fs::rename(project.folder.join("late.txt"), project.folder.join("late.env")).unwrap();
+    let pipe = fs::OpenOptions::new().read(true).write(true).open(project.folder.join("late.pipe")).unwrap();
+    drop(pipe);
+    assert!(create.wait().unwrap().success());
+    assert_ne!(project.lakebase("ps -aq").ok().stdout, "");
 }
 
 #[test]

@@ -5,11 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::session::Session;
 use crate::api::Client;
-use crate::ensure::{self, Live, Observation};
+use crate::ensure::{self, Live, Login, Observation};
 use crate::error::{Error, Kind, Result};
 use crate::forks::ForkId;
 use crate::mask::{Mark, Masks};
+use crate::plan::Step;
 use crate::probe::{self, Door};
+use crate::secret::Secret;
 use crate::sql;
 use crate::ui::{self, Ui};
 
@@ -74,6 +76,25 @@ impl Session {
         }
         self.judge(look, &admitted, wish, ui).await?;
         Ok(admitted.live)
+    }
+
+    /// Begins to wake a branch that sleeps, beside what the caller does next: a login that nothing else comes of. It takes
+    /// none of the caller's time, and what is wrong with it the first login tells.
+    pub fn begin_to_wake(&self, client: &Client, seen: &Observation, fresh: bool) {
+        let sleeps = ensure::steps(&self.target, seen, fresh).is_ok_and(|steps| steps.contains(&Step::Wake));
+        // A password that stays is asked for once.
+        if !sleeps || self.target.native_role.is_some() {
+            return;
+        }
+        let (Some(branch), Some(endpoint)) = (seen.branch.clone(), seen.endpoint.clone()) else { return };
+        let login = Login { user: seen.user.clone(), password: Secret::new(""), expires: None };
+        let mut live = Live { branch, endpoint, login, created: false };
+        let (session, client) = (self.clone(), client.clone());
+        tokio::spawn(async move {
+            if ensure::renew(&client, &session.target, &mut live).await.is_ok() {
+                let _ = sql::Session::open(&session.connection(&live), session.auth.ca.as_deref()).await;
+            }
+        });
     }
 
     /// The branch, ready to be handed out. A new one is always tried, an older one if `always` says so.
