@@ -203,6 +203,9 @@ impl Client {
     /// # Errors
     /// [`ApiError`]
     pub async fn native_password(&self, role: &str) -> ApiResult<Secret> {
+        if !transport::is_inert(role) {
+            return Err(unreadable("the role's name is not what the API gives"));
+        }
         let revealed: wire::RolePassword =
             self.send(Method::POST, &format!("{role}/password"), &[], NO_BODY).await?;
         Ok(Secret::new(printable(revealed.password, "the role's password")?))

@@ -209,7 +209,7 @@ fn settled(operation: wire::Operation) -> ApiResult<wire::Operation> {
 
 /// Whether a name from the server may go into a path: below a project, and without a way out of it. (Real
 /// tails look base64 and hold `/ + =`.)
-fn is_inert(name: &str) -> bool {
+pub(super) fn is_inert(name: &str) -> bool {
     let part = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+=~".contains(c))
