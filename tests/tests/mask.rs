@@ -112,12 +112,16 @@ fn a_mask_that_fails_leaves_no_branch() {
     let lab = Lab::with_embedded();
     let project = shop(&lab, "LAKEBASE_AFTER_BRANCH='mask.sql, more.sql'\n");
     let url = format!("DO $$ BEGIN RAISE EXCEPTION 'no' USING DETAIL = '{SECRET}'; END $$;");
+    let late = format!(
+        "ALTER TABLE people ADD UNIQUE (mail) DEFERRABLE INITIALLY DEFERRED; UPDATE people SET mail = '{SECRET}';"
+    );
     for (more, says) in [
         (
             "SELECT 1;\n\nUPDATE peeple SET mail = '';\n",
             &["relation \"peeple\" does not exist (42P01)", "line 3 of `more.sql`"][..],
         ),
         (url.as_str(), &["no (P0001)"]),
+        (late.as_str(), &["duplicate key value violates unique constraint"]),
         ("UPDATE people SET mail = '';\nCOMMIT;\n", &["`more.sql` ends its transaction", "`COMMIT`"]),
         ("BEGIN; ROLLBACK; BEGIN;", &["`more.sql` ends its transaction"]),
     ] {
