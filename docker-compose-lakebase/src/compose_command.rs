@@ -16,6 +16,7 @@ use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
+use lakebase::mask::Masks;
 use lakebase::secret::{MASK, Secret};
 use lakebase::ui::visible;
 
@@ -114,7 +115,10 @@ impl Prepared<'_> {
     fn plan(&self, by_gateway: bool, world: &mut World<'_>) -> Result<()> {
         let Self { call, said, session, seen, .. } = self;
         let steps = ensure::steps(&session.target, seen, call.fresh)?;
-        let plan = plan::Plan { session, seen, steps: &steps, said, by_gateway, command: &call.command };
+        let masks = Masks::read(&session.project.settings, &session.folder)?;
+        let masks = masks.as_ref();
+        let plan =
+            plan::Plan { session, seen, steps: &steps, masks, said, by_gateway, command: &call.command };
         if call.json {
             world.ui.json(&plan.document());
         } else {

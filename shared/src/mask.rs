@@ -76,6 +76,11 @@ impl Masks {
         Ok(Some(Self { files, digest: hex(&sum.finalize()), required }))
     }
 
+    /// The files as they were named, in the order in which they run.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
     /// What the branch with this `uid` says.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ fn the_plan_is_what_up_does_and_changes_nothing_itself() {
     let id = project.branch_id();
     assert!(plan.starts_with(&format!("create   branch {id} from production, for 24 h\n")), "{plan}");
     assert!(plan.contains("replace  service `postgres` by a gateway"), "{plan}");
+    assert!(!plan.contains("mask"), "{plan}");
     assert!(plan.ends_with("run      docker compose up -d\n"), "{plan}");
     assert!(project.lakebase("status").ok().stdout.contains("not made yet"));
     assert!(!project.folder.join(".lakebase").exists());

@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use e2e::{Lab, Project, Ran, signal, wait_for};
+use serde_json::json;
 
 const EXIT: i32 = 92;
 /// What no test may find in a branch that was handed out.
@@ -61,6 +62,16 @@ fn rows_are_masked_before_anybody_sees_them() {
          ALTER TABLE people OWNER TO \"the team\"",
     );
 
+    // Whose plan says that it will run.
+    let plan = project.lakebase("--plan up -d").ok().stdout;
+    let planned = "by mask.sql, before anybody gets a login";
+    assert!(plan.lines().any(|line| line.starts_with("mask ") && line.contains(planned)), "{plan}");
+    let planned = |flags: &str| -> serde_json::Value {
+        serde_json::from_str(&project.lakebase(&format!("--plan --json {flags} up")).ok().stdout).unwrap()
+    };
+    let mask = |step: &str| json!({"after_branch": ["mask.sql"], "required": true, "step": step});
+    assert_eq!(planned("")["mask"], mask("run"));
+
     // When the application comes up on a new branch.
     let up = project.lakebase("up -d --wait").ok();
     assert!(up.stderr.contains("Running mask.sql on the new branch"), "{up:#?}");
@@ -84,6 +95,10 @@ fn rows_are_masked_before_anybody_sees_them() {
     // And it runs once in a branch's life: another `up` and every other door find it done.
     let again = project.lakebase("up -d --wait").ok();
     assert!(!again.stderr.contains("Running mask.sql"), "{again:#?}");
+    assert_eq!(planned("")["mask"], mask("check"));
+    assert_eq!(planned("--fresh")["mask"], mask("run"));
+    let plan = project.lakebase("--plan up").ok().stdout;
+    assert!(plan.contains("is masked by mask.sql; one that is not is handed out to nobody\n"), "{plan}");
     assert_eq!(project.sql("SELECT count(*) FROM mask_runs"), "1");
     assert_eq!(secrets(&project), "0");
     project.cargo("env").ok();

@@ -2,6 +2,7 @@
 
 use lakebase::commands::session::Session;
 use lakebase::ensure::Observation;
+use lakebase::mask::Masks;
 use lakebase::plan::Step;
 use lakebase::ui;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ pub struct Plan<'a> {
     pub session: &'a Session,
     pub seen: &'a Observation,
     pub steps: &'a [Step],
+    pub masks: Option<&'a Masks>,
     pub said: &'a Said,
     pub by_gateway: bool,
     pub command: &'a [String],
@@ -29,6 +31,7 @@ impl Plan<'_> {
         }
         let database = session.project.settings.database();
         lines.push(format!("login    to database {database} as {}", seen.user));
+        lines.extend(self.masks.map(|masks| self.of_masks(masks)));
         lines.push(if self.by_gateway {
             format!("replace  service `{}` by a gateway to the branch", said.database)
         } else {
@@ -56,6 +59,20 @@ impl Plan<'_> {
         }
     }
 
+    /// A new branch is masked; of another one it is seen by a login whether it was.
+    fn of_masks(&self, masks: &Masks) -> String {
+        let (id, files) = (&self.session.id, masks.names().collect::<Vec<_>>().join(", "));
+        if self.makes_new() {
+            return format!("mask     branch {id} by {files}, before anybody gets a login; else delete it");
+        }
+        let end = if masks.required { "is handed out to nobody" } else { "is warned of" };
+        format!("check    that branch {id} is masked by {files}; one that is not {end}")
+    }
+
+    fn makes_new(&self) -> bool {
+        self.steps.contains(&Step::Create)
+    }
+
     fn state(&self) -> &str {
         self.seen.branch.as_ref().map_or("not there", |branch| branch.state.as_str())
     }
@@ -80,6 +97,11 @@ impl Plan<'_> {
             "branch_path": target.path.to_string(),
             "steps": steps,
             "user": self.seen.user,
+            "mask": self.masks.map(|masks| json!({
+                "after_branch": masks.names().collect::<Vec<_>>(),
+                "required": masks.required,
+                "step": if self.makes_new() { "run" } else { "check" },
+            })),
             "service": self.said.database,
             "connect": if self.by_gateway { "gateway" } else { "direct" },
             "override_file": self.said.path,
