@@ -13,7 +13,8 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), pgbench python node strace debootstrap pgbouncer.
+Parts: docker engine compose postgres psql cc git (the default), pgbench python node strace chromium
+debootstrap pgbouncer.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -95,6 +96,7 @@ has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_node() { has npm && has node && version_at_least "$(node --version | tr -d v)" 16; }
 # Elsewhere than on Linux the tests do without.
 has_strace() { [[ $(uname -s) != Linux ]] || has strace; }
+has_chromium() { has chromium-headless-shell || has chromium || has chromium-browser || has google-chrome; }
 has_debootstrap() { has debootstrap; }
 has_pgbouncer() { has pgbouncer; }
 
@@ -128,6 +130,7 @@ advice() {
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
     node) echo "Node.js 16 or later with npm: Debian, Ubuntu: apt install nodejs npm; Fedora: dnf install nodejs-npm; macOS: brew install node" ;;
     strace) echo "strace: Debian, Ubuntu: apt install strace; Fedora: dnf install strace" ;;
+    chromium) echo "Chromium: Debian: apt install chromium-headless-shell, or chromium; Fedora: dnf install chromium; macOS, Ubuntu: Google Chrome as google-chrome on PATH" ;;
     debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
     pgbouncer) echo "PgBouncer: Debian, Ubuntu: apt install pgbouncer; Fedora: dnf install pgbouncer; macOS: brew install pgbouncer" ;;
     *) die "no part is called \`$1\`; see tests/machine.sh --help" ;;
@@ -279,6 +282,10 @@ install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }
 install_node() { apt_install nodejs npm; }
 install_strace() { apt_install strace; }
+# The browser without a window is half as large. Ubuntu's package of the name is a snap, which sees no file of ours.
+install_chromium() {
+  if [[ -n $(apt_candidate chromium-headless-shell) ]]; then apt_install chromium-headless-shell; else apt_install chromium; fi
+}
 install_debootstrap() { apt_install debootstrap; }
 
 machine_install() {
