@@ -191,7 +191,8 @@ fn forms(texts: &[String]) -> Result<Vec<(Format, Option<PathBuf>)>> {
         let (name, file) =
             text.split_once('=').map_or((text.as_str(), None), |(name, file)| (name, Some(file)));
         let format = <Format as clap::ValueEnum>::from_str(name, false).map_err(|_| {
-            Error::new(Kind::Usage, format!("there is no format `{name}`")).hint("use text, markdown or json")
+            Error::new(Kind::Usage, format!("there is no format `{name}`"))
+                .hint("use text, markdown, json or html")
         })?;
         Ok((format, file.map(PathBuf::from)))
     };

@@ -1,5 +1,6 @@
 //! The verdict as people and machines read it.
 
+mod html;
 mod json;
 mod markdown;
 mod terminal;
@@ -19,6 +20,8 @@ pub enum Format {
     Markdown,
     /// One document for machines.
     Json,
+    /// A page that stands alone, with a timeline.
+    Html,
 }
 
 /// All that a report is made of.
@@ -38,6 +41,7 @@ impl Report<'_> {
             Format::Text => terminal::text(self),
             Format::Markdown => markdown::text(self),
             Format::Json => json::text(self),
+            Format::Html => html::text(self),
         }
     }
 

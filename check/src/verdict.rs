@@ -3,6 +3,7 @@
 mod lines;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -206,7 +207,8 @@ impl Up {
             }
         }
         let is_covered = |(oid, mode): &(u32, Mode), ms: f64| {
-            longest.iter().any(|((other, stronger), longer)| other == oid && stronger > mode && *longer >= ms)
+            let stronger = (Bound::Excluded((*oid, *mode)), Bound::Included((*oid, Mode::AccessExclusive)));
+            *mode < Mode::AccessExclusive && longest.range(stronger).any(|(_, longer)| *longer >= ms)
         };
         let shown = longest.iter().filter(|(key, ms)| !is_covered(key, **ms));
         let mut all: Vec<_> =
