@@ -41,11 +41,21 @@ pub enum Key {
     AfterBranch,
     /// Whether a copy that no such file ran on is withheld.
     RequireMask,
+    /// The longest time that a migration may keep clients waiting.
+    CheckMaxStall,
+    /// The longest time that a migration may take.
+    CheckMaxDuration,
+    /// The most write-ahead log that a migration may write.
+    CheckMaxWal,
+    /// The longest time that readers may queue behind a migration that waits itself.
+    CheckMaxQueue,
+    /// Findings of `check` that do not decide, each with a reason and a last day.
+    CheckExcept,
 }
 
 impl Key {
     /// Every setting.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::ProjectName,
         Self::ProjectId,
         Self::ParentBranch,
@@ -58,6 +68,11 @@ impl Key {
         Self::MaxAge,
         Self::AfterBranch,
         Self::RequireMask,
+        Self::CheckMaxStall,
+        Self::CheckMaxDuration,
+        Self::CheckMaxWal,
+        Self::CheckMaxQueue,
+        Self::CheckExcept,
     ];
 
     /// The name in `metadata.lakebase`, and of the flag: lower case with hyphens.
@@ -75,12 +90,23 @@ impl Key {
             Self::MaxAge => "max-age",
             Self::AfterBranch => "after-branch",
             Self::RequireMask => "require-mask",
+            Self::CheckMaxStall => "check-max-stall",
+            Self::CheckMaxDuration => "check-max-duration",
+            Self::CheckMaxWal => "check-max-wal",
+            Self::CheckMaxQueue => "check-max-queue",
+            Self::CheckExcept => "check-except",
         }
     }
 
     /// The name in `lakebase.config` and in the environment.
     pub fn variable(self) -> String {
         format!("LAKEBASE_{}", self.name().to_uppercase().replace('-', "_"))
+    }
+
+    /// What stands between the items of a list in one text.
+    pub fn separator(self) -> &'static str {
+        // A reason is a sentence, which may have commas.
+        if self == Self::CheckExcept { ";" } else { "," }
     }
 
     /// The key that `variable` names.
@@ -293,7 +319,8 @@ impl Settings {
         }
     }
 
-    fn bad(&self, key: Key, wanted: &str) -> Error {
+    /// What is wrong with a setting: its value, where that comes from, and what is `wanted` in its place.
+    pub fn bad(&self, key: Key, wanted: &str) -> Error {
         let (value, origin) = match self.get(key) {
             Some(setting) => (setting.value.as_str(), setting.origin.to_string()),
             None => ("", Origin::Default.to_string()),

@@ -71,6 +71,8 @@ pub const AZURE_CONFIG_DIR: &str = "AZURE_CONFIG_DIR";
 pub const PATH: &str = "PATH";
 /// Set by most CI services.
 pub const CI: &str = "CI";
+/// The file that a step of GitHub Actions adds its summary to, in Markdown.
+pub const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 /// CI services: the variable that tells one, and those that name the branch its job works on, the best first (the source
 /// of a pull request before what it was merged into for the test).
 pub const CI_SERVICES: [(&str, &[&str]); 8] = [

@@ -46,21 +46,21 @@ fn layer(path: &Path, table: &Value) -> Result<Layer> {
             bad(format!("`metadata.lakebase.{name}` is no setting"))
                 .hint(format!("the settings are {}", known()))
         })?;
-        let value = text(value)
+        let value = text(value, key.separator())
             .ok_or_else(|| bad(format!("`metadata.lakebase.{name}` is no text, list or switch")))?;
         layer.insert(key, value);
     }
     Ok(layer)
 }
 
-/// A value as `lakebase.config` would have it: a list with commas, a switch as a word.
-fn text(value: &Value) -> Option<String> {
+/// A value as `lakebase.config` would have it: a list in one text, a switch as a word.
+fn text(value: &Value, separator: &str) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(on) => Some(on.to_string()),
         Value::Array(items) => {
             let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            Some(items?.join(","))
+            Some(items?.join(separator))
         }
         _ => None,
     }
@@ -134,12 +134,14 @@ mod tests {
 
     #[test]
     fn a_list_and_a_switch_are_settings_too() {
-        let more = "after-branch = [\"mask.sql\", \"trim.sql\"]\nrequire-mask = true\nttl = \"2h\"";
+        let more = "after-branch = [\"mask.sql\", \"trim.sql\"]\nrequire-mask = true\ncheck-except = [\"heads until 2027-01-31: a, b\", \"down until 2027-01-31: c\"]\nttl = \"2h\"";
         let (_folder, path) = project(&MANIFEST.replace("ttl = \"2h\"", more));
         let (path, layer) = read(&path).unwrap().unwrap();
         let settings = Settings::layered(Layer::new(), &Env::default(), Some((path, layer)));
         assert_eq!(settings.after_branch(), ["mask.sql", "trim.sql"]);
         assert!(settings.require_mask().unwrap());
+        let excepted = "heads until 2027-01-31: a, b;down until 2027-01-31: c";
+        assert_eq!(settings.text(Key::CheckExcept), Some(excepted));
         let (_folder, path) = project(&MANIFEST.replace("\"2h\"", "2"));
         assert_eq!(read(&path).unwrap_err().kind, Kind::BadConfig);
     }
