@@ -1,11 +1,14 @@
 //! `check -- COMMAND`: the command itself.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lakebase::commands::room::Full;
-use lakebase::commands::session::{Session, SettingArgs, World};
+use lakebase::commands::session::{Project, Session, SettingArgs, World};
 use lakebase::env_file;
+use lakebase::env_vars::GITHUB_STEP_SUMMARY;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::identity::{self, Merged};
 use lakebase::ui::visible;
@@ -74,12 +77,24 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
     let report = Report { facts: &facts, limits: &plan.limits, verdict: &verdict };
     for (format, file) in forms {
         let text = report.in_form(format);
+        if format == Format::Github
+            && let Some(summary) = world.env.get(GITHUB_STEP_SUMMARY)
+        {
+            append(&world.cwd.join(summary), &(report.in_form(Format::Markdown) + "\n"))?;
+        }
         match file {
             Some(path) => env_file::replace(&path, &(text + "\n"), 0o644)?,
             None => text.lines().for_each(|line| world.ui.data(&visible(line))),
         }
     }
     Ok(verdict.answer.exit_code())
+}
+
+/// Adds to a file that belongs to somebody else.
+fn append(path: &Path, text: &str) -> Result<()> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Error::io(format!("adding to `{}`", path.display()), &error))
 }
 
 /// The runs on the first fork, then on the second, each of which is deleted before anything else happens.
@@ -169,7 +184,9 @@ fn plan(args: &Args, folder: &Path, world: &World<'_>) -> Result<Plan> {
             Some(text::statements(&text).into_iter().map(str::to_owned).collect())
         }
     };
-    let limits = Limits::of(&args.limits);
+    let settings = Project::load(args.settings.clone(), world.env, &world.cwd)?.settings;
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let limits = Limits::of(&args.limits, &settings, today)?;
     let deadline = args
         .deadline
         .map_or(Duration::from_secs_f64(limits.duration / 1000.0 * PATIENCE), Duration::from_secs);
@@ -192,7 +209,7 @@ fn forms(texts: &[String]) -> Result<Vec<(Format, Option<PathBuf>)>> {
             text.split_once('=').map_or((text.as_str(), None), |(name, file)| (name, Some(file)));
         let format = <Format as clap::ValueEnum>::from_str(name, false).map_err(|_| {
             Error::new(Kind::Usage, format!("there is no format `{name}`"))
-                .hint("use text, markdown, json or html")
+                .hint("use text, markdown, json, github or html")
         })?;
         Ok((format, file.map(PathBuf::from)))
     };

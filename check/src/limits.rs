@@ -1,7 +1,12 @@
 //! What is too much.
 
 use clap::Args;
+use jiff::civil::Date;
+use lakebase::config::{Key, Settings};
+use lakebase::error::Result;
 use serde::Serialize;
+
+use crate::exceptions::{BETWEEN, Exceptions};
 
 /// The stall that most of the field takes for too long, in milliseconds: its recommended `lock_timeout`.
 pub const STALL: f64 = 2_000.0;
@@ -27,7 +32,7 @@ pub struct LimitArgs {
 }
 
 /// Limits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limits {
     /// Of a stall, in milliseconds.
     pub stall: f64,
@@ -37,38 +42,73 @@ pub struct Limits {
     pub wal: Option<i64>,
     /// Of the queue behind a waiting migration, in milliseconds; a warning alone unless somebody sets it.
     pub queue: Option<f64>,
+    /// What does not decide though it is too much.
+    pub exceptions: Exceptions,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { stall: STALL, duration: DURATION, wal: None, queue: None }
+        Self { stall: STALL, duration: DURATION, wal: None, queue: None, exceptions: Exceptions::default() }
     }
 }
 
 impl Limits {
-    /// The limits of a call.
-    pub fn of(args: &LimitArgs) -> Self {
+    /// The limits of a call on a day: flags, then the configuration, then what most of the field takes.
+    ///
+    /// # Errors
+    /// [`lakebase::error::Kind::BadConfig`] for a limit or an exception that can't be read.
+    pub fn of(args: &LimitArgs, settings: &Settings, today: Date) -> Result<Self> {
         let default = Self::default();
-        Self {
-            stall: args.max_stall.unwrap_or(default.stall),
-            duration: args.max_duration.unwrap_or(default.duration),
-            wal: args.max_wal,
-            queue: args.max_queue,
-        }
+        let time = |key| read(settings, key, milliseconds, DURATION_FORM);
+        let size = |key| read(settings, key, bytes, SIZE_FORM);
+        let (stall, duration) = (time(Key::CheckMaxStall)?, time(Key::CheckMaxDuration)?);
+        let (wal, queue) = (size(Key::CheckMaxWal)?, time(Key::CheckMaxQueue)?);
+        let exceptions = match settings.text(Key::CheckExcept) {
+            None => Exceptions { today, ..Exceptions::default() },
+            Some(text) => Exceptions::parse(text, today).map_err(|why| {
+                settings
+                    .bad(
+                        Key::CheckExcept,
+                        &format!("`stall@orders until 2027-01-31: the reason`, several with `{BETWEEN}` between them"),
+                    )
+                    .because_of(why)
+            })?,
+        };
+        Ok(Self {
+            stall: args.max_stall.or(stall).unwrap_or(default.stall),
+            duration: args.max_duration.or(duration).unwrap_or(default.duration),
+            wal: args.max_wal.or(wal),
+            queue: args.max_queue.or(queue),
+            exceptions,
+        })
     }
 }
 
+/// How a duration and a size are written.
+const DURATION_FORM: &str = "a duration such as 2s, 500ms or 5m";
+const SIZE_FORM: &str = "a size such as 500MB or 2GB";
+
+/// A limit of the configuration, if there is one.
+fn read<T>(
+    settings: &Settings,
+    key: Key,
+    parse: fn(&str) -> std::result::Result<T, String>,
+    form: &str,
+) -> Result<Option<T>> {
+    settings.text(key).map(|text| parse(text).map_err(|_| settings.bad(key, form))).transpose()
+}
+
 /// A duration such as `2s`, `500ms`, `5m`, in milliseconds.
-fn milliseconds(text: &str) -> Result<f64, String> {
-    let span: Result<jiff::SignedDuration, _> = text.parse();
+fn milliseconds(text: &str) -> std::result::Result<f64, String> {
+    let span: std::result::Result<jiff::SignedDuration, _> = text.parse();
     match span {
         Ok(span) if !span.is_negative() => Ok(span.as_secs_f64() * 1000.0),
-        _ => Err("write a duration such as 2s, 500ms or 5m".into()),
+        _ => Err(format!("write {DURATION_FORM}")),
     }
 }
 
 /// A size such as `500MB`, as PostgreSQL reads it: a kB has 1024 bytes.
-fn bytes(text: &str) -> Result<i64, String> {
+fn bytes(text: &str) -> std::result::Result<i64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let power = match unit.trim().to_lowercase().as_str() {
@@ -77,17 +117,65 @@ fn bytes(text: &str) -> Result<i64, String> {
         "m" | "mb" => 2,
         "g" | "gb" => 3,
         "t" | "tb" => 4,
-        _ => return Err("write a size such as 500MB or 2GB".into()),
+        _ => return Err(format!("write {SIZE_FORM}")),
     };
     let number: Option<i64> = number.parse().ok();
     number
         .and_then(|number| number.checked_mul(1024_i64.pow(power)))
-        .ok_or_else(|| "write a size such as 500MB".into())
+        .ok_or_else(|| format!("write {SIZE_FORM}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+    use lakebase::config::Layer;
+    use lakebase::env_vars::Env;
+    use lakebase::error::Kind;
+
     use super::*;
+
+    fn of(args: &LimitArgs, pairs: &[(Key, &str)]) -> Result<Limits> {
+        let layer: Layer = pairs.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
+        let settings =
+            Settings::layered(Layer::new(), &Env::default(), Some(("lakebase.config".into(), layer)));
+        Limits::of(args, &settings, date(2026, 11, 23))
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_configuration_and_that_over_the_default() {
+        let file = [
+            (Key::CheckMaxStall, "500ms"),
+            (Key::CheckMaxDuration, "10m"),
+            (Key::CheckMaxWal, "2GB"),
+            (Key::CheckMaxQueue, "1s"),
+            (Key::CheckExcept, "heads until 2026-12-24: merged soon"),
+        ];
+        let args = LimitArgs { max_stall: Some(100.0), ..LimitArgs::default() };
+        let limits = of(&args, &file).unwrap();
+        assert_eq!((limits.stall, limits.duration), (100.0, 600_000.0));
+        assert_eq!((limits.wal, limits.queue), (Some(2_147_483_648), Some(1_000.0)));
+        assert_eq!(limits.exceptions.all.len(), 1);
+        let default = of(&LimitArgs::default(), &[]).unwrap();
+        assert_eq!(
+            (default.stall, default.duration, default.wal, default.queue),
+            (STALL, DURATION, None, None)
+        );
+    }
+
+    #[test]
+    fn a_limit_that_can_not_be_read_names_its_origin() {
+        for (key, text) in [
+            (Key::CheckMaxStall, "fast"),
+            (Key::CheckMaxDuration, "-5m"),
+            (Key::CheckMaxWal, "1XB"),
+            (Key::CheckMaxQueue, "2"),
+            (Key::CheckExcept, "stall: because"),
+        ] {
+            let error = of(&LimitArgs::default(), &[(key, text)]).unwrap_err();
+            assert_eq!(error.kind, Kind::BadConfig);
+            assert_eq!(error.causes[0], "it comes from lakebase.config");
+        }
+    }
 
     #[test]
     fn limits_are_read_as_people_write_them() {

@@ -1,5 +1,6 @@
 //! The verdict as people and machines read it.
 
+mod github;
 mod html;
 mod json;
 mod markdown;
@@ -9,7 +10,7 @@ use std::fmt;
 
 use crate::facts::Facts;
 use crate::limits::Limits;
-use crate::verdict::{Answer, Grade, Verdict};
+use crate::verdict::{Answer, Grade, Line, Verdict};
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -20,6 +21,8 @@ pub enum Format {
     Markdown,
     /// One document for machines.
     Json,
+    /// Annotations for a step of GitHub Actions; the Markdown goes to the step's summary.
+    Github,
     /// A page that stands alone, with a timeline.
     Html,
 }
@@ -41,6 +44,7 @@ impl Report<'_> {
             Format::Text => terminal::text(self),
             Format::Markdown => markdown::text(self),
             Format::Json => json::text(self),
+            Format::Github => github::text(self),
             Format::Html => html::text(self),
         }
     }
@@ -74,11 +78,22 @@ impl Report<'_> {
     }
 }
 
+/// What stands beside the measured, in running text: nothing where both are the same words.
+fn in_brackets(line: &Line) -> String {
+    let beside = line.beside();
+    if beside.is_empty() || beside == line.measured {
+        return String::new();
+    }
+    let word = if line.limit.starts_with(|c: char| c.is_ascii_digit()) { "limit" } else { "wanted:" };
+    format!("({word} {beside})")
+}
+
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fine => " ",
             Self::Unseen => "?",
+            Self::Excepted => "~",
             Self::Warning => "!",
             Self::Limit | Self::Failed => "✗",
         })

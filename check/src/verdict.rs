@@ -1,6 +1,7 @@
 //! From facts to a verdict: what was found, beside its limit. Pure.
 
 mod lines;
+mod words;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,6 +9,7 @@ use std::ops::Bound;
 use jiff::SignedDuration;
 use serde::Serialize;
 
+use crate::exceptions::Exception;
 use crate::facts::{Facts, Up};
 use crate::limits::Limits;
 use crate::lock::Mode;
@@ -44,6 +46,8 @@ pub enum Grade {
     Fine,
     /// Not looked at, or not to be seen.
     Unseen,
+    /// Over a limit, or worth a thought, and excepted.
+    Excepted,
     /// Worth a thought; no limit.
     Warning,
     /// Over a limit.
@@ -69,6 +73,19 @@ pub struct Line {
     pub why: Option<String>,
     /// What to write instead.
     pub instead: Option<String>,
+    /// What is too much, where it has names, such as tables.
+    pub objects: Vec<String>,
+    /// Why it does not decide.
+    pub excepted: Option<Exception>,
+}
+
+impl Line {
+    /// What stands beside the measured: its limit, and why that does not decide.
+    pub fn beside(&self) -> String {
+        let Some(one) = &self.excepted else { return self.limit.clone() };
+        let said = format!("excepted until {}: {}", one.until, one.reason);
+        if self.limit.is_empty() { said } else { format!("{}; {said}", self.limit) }
+    }
 }
 
 /// The verdict.
@@ -80,6 +97,8 @@ pub struct Verdict {
     pub sentence: String,
     /// What was measured.
     pub lines: Vec<Line>,
+    /// What to say about the exceptions.
+    pub notes: Vec<String>,
 }
 
 impl Verdict {
@@ -96,7 +115,10 @@ pub fn span(ms: f64) -> String {
     match ms {
         ms if ms < 1.0 => "under 1 ms".into(),
         ms if ms < 1_000.0 => format!("{ms:.0} ms"),
-        ms if ms < 120_000.0 => format!("{:.1} s", ms / 1_000.0),
+        ms if ms < 120_000.0 => {
+            let seconds = format!("{:.1}", ms / 1_000.0);
+            format!("{} s", seconds.strip_suffix(".0").unwrap_or(&seconds))
+        }
         ms => lakebase::ui::duration(SignedDuration::from_secs_f64(ms / 1_000.0)),
     }
 }
@@ -130,6 +152,7 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
     lines.extend(line.history());
     lines.push(line.down());
     lines.push(line.again());
+    let mut notes = limits.exceptions.apply(&mut lines);
     let worst = lines.iter().map(|line| line.grade).max().unwrap_or(Grade::Fine);
     let answer = match (facts.up.ended, worst) {
         _ if facts.up.timeline.sessions == 0 => Answer::Unknown,
@@ -138,24 +161,38 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
         (_, Grade::Limit) => Answer::Limit,
         _ => Answer::Pass,
     };
-    let sentence = sentence(answer, facts, &lines);
-    Verdict { answer, sentence, lines }
+    if matches!(answer, Answer::Failed | Answer::Unknown) {
+        // What was not reached needs no exception yet.
+        notes.clear();
+    }
+    let mut verdict = Verdict { answer, sentence: String::new(), lines, notes };
+    verdict.sentence = sentence(&verdict, &line);
+    verdict
 }
 
-fn sentence(answer: Answer, facts: &Facts, lines: &[Line]) -> String {
-    let worst = Verdict { answer, sentence: String::new(), lines: lines.to_vec() }.worst().cloned();
-    match answer {
+fn sentence(verdict: &Verdict, lines: &lines::Lines<'_>) -> String {
+    let (facts, worst) = (lines.facts, verdict.worst());
+    let excepted = verdict.lines.iter().find_map(|line| Some((line, line.excepted.as_ref()?)));
+    match verdict.answer {
         Answer::Unknown if facts.up.timeline.sessions == 0 => {
             "could not judge: the command never came to the branch".into()
         }
         Answer::Unknown => "could not judge: the command hangs, and nothing runs on the branch".into(),
         Answer::Pass => match worst {
             Some(line) => format!("passes, with a warning: {}, {}", line.about.to_lowercase(), line.measured),
-            None => "passes".into(),
+            None => match excepted {
+                Some((line, by)) => format!(
+                    "passes by exception until {}: {}, {}",
+                    by.until,
+                    line.about.to_lowercase(),
+                    line.measured
+                ),
+                None => "passes".into(),
+            },
         },
         Answer::Limit | Answer::Failed => match worst {
             Some(line) if line.rule == "stall" => {
-                let stall = facts.worst_stall();
+                let stall = lines.worst_stall();
                 let (who, table, ms) = stall.map_or(("clients", "?", 0.0), |stall| {
                     (stall.client.name(), facts.up.table(stall.table), stall.ms)
                 });
@@ -181,10 +218,6 @@ impl Facts {
         }
         all.sort_by(|one, other| other.ms.total_cmp(&one.ms));
         all
-    }
-
-    fn worst_stall(&self) -> Option<Stall> {
-        self.stalls().into_iter().next()
     }
 
     /// Whether a statement was running when the deadline came.

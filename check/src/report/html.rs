@@ -25,6 +25,9 @@ pub fn text(report: &Report<'_>) -> String {
         .into_iter()
         .map(|(word, text)| format!("<p><strong>{word}</strong>: {}</p>\n", words(&clip(&text))))
         .collect();
+    let notes =
+        verdict.notes.iter().map(|note| format!("<p><strong>Note</strong>: {}</p>\n", words(&clip(note))));
+    let notes: String = notes.collect();
     let mood = match verdict.answer {
         Answer::Pass => "fine",
         Answer::Unknown => "unseen",
@@ -45,7 +48,7 @@ pub fn text(report: &Report<'_>) -> String {
          <h1><span class=\"sign\">{}</span> {}</h1>\n<p class=\"small\">{}</p>\n</header>\n\
          <section>\n<h2>Measured, beside its limit</h2>\n<table class=\"lines\">\n\
          <thead><tr><th scope=\"col\">what</th><th scope=\"col\">measured</th><th scope=\"col\">limit</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table>\n{why}</section>\n",
+         <tbody>\n{rows}</tbody>\n</table>\n{why}{notes}</section>\n",
         inert(&clip(&facts.name)),
         report.sign(),
         words(&clip(&verdict.sentence)),
@@ -77,12 +80,13 @@ fn row(line: &Line) -> String {
     let (class, word) = match line.grade {
         Grade::Fine => ("fine", "ok"),
         Grade::Unseen => ("unseen", "not seen"),
+        Grade::Excepted => ("unseen", "excepted"),
         Grade::Warning => ("warning", "warning"),
         Grade::Limit => ("bad", "over limit"),
         Grade::Failed => ("bad", "failed"),
     };
     let sign = if line.grade == Grade::Fine { "✓".to_owned() } else { line.grade.to_string() };
-    let limit = words(&clip(&line.limit));
+    let limit = words(&clip(&line.beside()));
     format!(
         "<tr class=\"{class}\" data-rule=\"{}\"><th scope=\"row\"><div class=\"about\"><span class=\"grade\"><span class=\"sign\">{sign}\
          </span> {word}</span> <span>{}</span></div></th><td>{}</td><td class=\"limit\">{limit}</td></tr>\n",

@@ -59,6 +59,7 @@ fn document(report: &Report<'_>) -> Value {
         "exit_code": report.verdict.answer.exit_code(),
         "sentence": report.verdict.sentence,
         "lines": report.verdict.lines,
+        "notes": report.verdict.notes,
         "limits": report.limits,
         "pending": facts.pending,
         "heads": facts.heads,

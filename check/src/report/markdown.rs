@@ -17,12 +17,15 @@ pub fn text(report: &Report<'_>) -> String {
             "| {} {} | {measured} | {} |\n",
             line.grade,
             inert(&line.about),
-            inert(&line.limit)
+            inert(&line.beside())
         ));
     }
     text.push('\n');
     for (word, words) in report.why() {
         text.push_str(&format!("**{word}**: {}\n\n", inert(&words)));
+    }
+    for note in &report.verdict.notes {
+        text.push_str(&format!("**Note**: {}\n\n", inert(note)));
     }
     text.push_str(&inert(&report.sensors()));
     text.push('\n');

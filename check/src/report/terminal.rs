@@ -8,12 +8,16 @@ pub fn text(report: &Report<'_>) -> String {
     let mut text = report.headline();
     text.push('\n');
     for line in &report.verdict.lines {
-        let limit = if line.limit.is_empty() { String::new() } else { format!("  (limit {})", line.limit) };
+        let limit = super::in_brackets(line);
+        let limit = if limit.is_empty() { limit } else { format!("  {limit}") };
         let pad = " ".repeat(wide.saturating_sub(line.about.chars().count()));
         text.push_str(&format!("{} {}{pad}  {}{limit}\n", line.grade, line.about, line.measured));
     }
     for (word, words) in report.why() {
         text.push_str(&format!("{word}: {words}\n"));
+    }
+    for note in &report.verdict.notes {
+        text.push_str(&format!("Note: {note}\n"));
     }
     text.push_str(&report.sensors());
     text

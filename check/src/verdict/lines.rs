@@ -2,12 +2,15 @@
 
 use lakebase::freshness::Tool;
 
+use super::words::{is_small_talk, names, some};
 use super::{Grade, Line, size, span};
 use crate::advice;
-use crate::facts::{Facts, Up};
+use crate::facts::{Facts, Queue, Up};
 use crate::limits::Limits;
 use crate::lock::Client;
 use crate::runner::How;
+use crate::stall::Stall;
+use crate::timeline::Statement;
 
 /// The lines.
 pub struct Lines<'a> {
@@ -21,7 +24,17 @@ pub struct Lines<'a> {
 
 impl Lines<'_> {
     fn line(&self, rule: &'static str, about: &str, measured: String, limit: String, grade: Grade) -> Line {
-        Line { rule, about: about.into(), measured, limit, grade, why: None, instead: None }
+        Line {
+            rule,
+            about: about.into(),
+            measured,
+            limit,
+            grade,
+            why: None,
+            instead: None,
+            objects: Vec::new(),
+            excepted: None,
+        }
     }
 
     fn up(&self) -> &Up {
@@ -43,6 +56,12 @@ impl Lines<'_> {
                     if count == 1 { "1 statement".into() } else { format!("{count} statements") };
                 let grade = if is_long { Grade::Limit } else { Grade::Fine };
                 let mut line = self.line("result", about, format!("ok, {statements}, {took}"), limit, grade);
+                if let Some(longest) = self.longest().filter(|_| is_long) {
+                    let alone = span(longest.to - longest.from);
+                    line.why = Some(format!("`{}` alone takes {alone}", advice::quoted(&longest.text)));
+                    line.instead =
+                        Some("split the slow work off, or allow it more with `--max-duration`".into());
+                }
                 if up.timeline.sessions == 0 {
                     line.grade = Grade::Unseen;
                     line.measured =
@@ -110,10 +129,12 @@ impl Lines<'_> {
         };
         let measured = Client::ALL.map(of).join(" / ");
         let about = "Longest stall: readers / writers / one row";
-        let worst = stalls.first();
-        let is_long = worst.is_some_and(|stall| stall.ms > self.limits.stall);
+        let worst = self.worst_stall();
+        let is_long = worst.as_ref().is_some_and(|stall| stall.ms > self.limits.stall);
         let grade = if is_long { Grade::Limit } else { Grade::Fine };
         let mut line = self.line("stall", about, measured, span(self.limits.stall), grade);
+        let long = stalls.iter().filter(|stall| stall.ms > self.limits.stall);
+        line.objects = names(long.map(|stall| self.up().table(stall.table)));
         if let Some(stall) = worst.filter(|_| is_long) {
             let index = stall.statement.or_else(|| self.longest_statement());
             if let Some(statement) = index.and_then(|index| self.up().timeline.statements.get(index)) {
@@ -125,6 +146,20 @@ impl Lines<'_> {
             }
         }
         line
+    }
+
+    /// The stall that counts: the longest; one that is not excepted before those that are.
+    pub fn worst_stall(&self) -> Option<Stall> {
+        let stalls = self.facts.stalls();
+        let is_open = |stall: &&Stall| {
+            stall.ms > self.limits.stall
+                && !self.limits.exceptions.cover("stall", self.up().table(stall.table))
+        };
+        stalls.iter().find(is_open).or_else(|| stalls.first()).cloned()
+    }
+
+    fn longest(&self) -> Option<&Statement> {
+        self.up().timeline.statements.get(self.longest_statement()?)
     }
 
     fn longest_statement(&self) -> Option<usize> {
@@ -163,7 +198,13 @@ impl Lines<'_> {
         let is_much = self.limits.wal.zip(up.wal()).is_some_and(|(most, wal)| wal > most);
         let limit = self.limits.wal.map_or_else(String::new, size);
         let grade = if is_much { Grade::Limit } else { Grade::Fine };
-        self.line("written", "Rewrites / WAL / size", measured, limit, grade)
+        let mut line = self.line("written", "Rewrites / WAL / size", measured, limit, grade);
+        if is_much {
+            line.why =
+                Some("replicas and backups have to take every byte of it, and lag behind meanwhile".into());
+            line.instead = Some("change the rows in batches, with time between them".into());
+        }
+        line
     }
 
     /// What happens behind somebody who does not end a transaction.
@@ -174,28 +215,41 @@ impl Lines<'_> {
             return self.line("queue", about, "not tried".into(), limit, Grade::Unseen);
         };
         let queued: Vec<_> = queue.iter().filter(|one| one.waited).collect();
-        let Some(worst) = queued.iter().max_by(|one, other| one.readers_ms.total_cmp(&other.readers_ms))
-        else {
+        // Who never gives up is worse than who takes long to.
+        let rank = |one: &Queue| (!one.gave_up, one.readers_ms);
+        let Some(worst) = queued.iter().max_by(|one, other| {
+            let ((one, ms), (other, others)) = (rank(one), rank(other));
+            one.cmp(&other).then(ms.total_cmp(&others))
+        }) else {
             return self.line("queue", about, "waits for nobody".into(), limit, Grade::Fine);
         };
         if worst.gave_up {
             let measured = format!("gives up; readers of `{}` wait {}", worst.table, span(worst.readers_ms));
-            let is_long = self.limits.queue.is_some_and(|most| worst.readers_ms > most);
-            return self.line(
-                "queue",
-                about,
-                measured,
-                limit,
-                if is_long { Grade::Limit } else { Grade::Fine },
-            );
+            let too_long = |one: &Queue| self.limits.queue.is_some_and(|most| one.readers_ms > most);
+            let is_long = too_long(worst);
+            let grade = if is_long { Grade::Limit } else { Grade::Fine };
+            let mut line = self.line("queue", about, measured, limit, grade);
+            if is_long {
+                let long = queued.iter().filter(|one| too_long(one));
+                line.objects = names(long.map(|one| one.table.as_str()));
+                line.why = Some(format!("readers of `{}` queue until it gives up", worst.table));
+                line.instead = Some("a shorter `lock_timeout`, and more tries".into());
+            }
+            return line;
         }
         if worst.readers_ms < 1.0 {
-            let measured = format!("waits on `{}`, and readers do not", worst.table);
+            let measured = format!("waits for the query on `{}`; nobody queues behind it", worst.table);
             return self.line("queue", about, measured, limit, Grade::Fine);
         }
         let grade = if self.limits.queue.is_some() { Grade::Limit } else { Grade::Warning };
-        let measured = format!("no lock_timeout: every later read of `{}` queues", worst.table);
+        let measured = format!(
+            "no lock_timeout: every later read of `{}` queues for as long as the query lasts (here {})",
+            worst.table,
+            span(worst.readers_ms)
+        );
         let mut line = self.line("queue", about, measured, limit, grade);
+        let endless = queued.iter().filter(|one| !one.gave_up && one.readers_ms >= 1.0);
+        line.objects = names(endless.map(|one| one.table.as_str()));
         line.why = Some(format!(
             "the migration waits for the query, and everybody else for the migration, on `{}`",
             worst.table
@@ -219,13 +273,13 @@ impl Lines<'_> {
         }
         let is_grave = !gone.is_empty() || up.left.iter().any(|left| grave(&left.what));
         let grade = if is_grave { Grade::Limit } else { Grade::Warning };
-        let mut line = self.line("left", about, shown.join(", "), "0".into(), grade);
+        let mut line = self.line("left", about, some(&shown), "0".into(), grade);
+        let quoted = |text: &String| text.split('`').nth(1).unwrap_or(text).to_owned();
+        line.objects = up.left.iter().map(|left| left.name.clone()).chain(gone.iter().map(quoted)).collect();
         line.why = up.left.first().map(|left| format!("{} `{}`: {}", left.what, left.name, left.why));
         if !gone.is_empty() {
-            line.why = Some(format!(
-                "{}: something that nobody named went with what it depends on",
-                gone.join(", ")
-            ));
+            line.why =
+                Some(format!("{}: something that nobody named went with what it depends on", some(&gone)));
             line.instead = Some("drop it by its name, and make it again on the new schema".into());
         }
         line
@@ -240,7 +294,9 @@ impl Lines<'_> {
         let Some((text, why)) = queries.broken.first() else {
             return self.line("queries", &about, "all work".into(), "0".into(), Grade::Fine);
         };
-        let measured = format!("{} fail", queries.broken.len());
+        let count = queries.broken.len();
+        let fail = if count == 1 { "1 fails".into() } else { format!("{count} fail, such as") };
+        let measured = format!("{fail} `{}`", advice::quoted(text));
         let mut line = self.line("queries", &about, measured, "0".into(), Grade::Limit);
         line.why = Some(format!("`{}`: {why}", advice::quoted(text)));
         line.instead = Some("expand first, contract when no old application runs: keep the old name until then, as a column or a view".into());
@@ -252,12 +308,16 @@ impl Lines<'_> {
         let heads = self.facts.heads.as_ref()?;
         let about = "Heads of the history";
         let grade = if heads.len() > 1 { Grade::Limit } else { Grade::Fine };
-        let mut line = self.line("heads", about, heads.len().to_string(), "1".into(), grade);
+        let measured = if heads.len() > 1 {
+            format!("{}: {}", heads.len(), some(heads))
+        } else {
+            heads.len().to_string()
+        };
+        let mut line = self.line("heads", about, measured, "1".into(), grade);
         if heads.len() > 1 {
-            line.why = Some(format!("the history forks: {}", heads.join(", ")));
+            line.why = Some("the history forks, and nothing says which of them runs first".into());
             line.instead = Some(
-                "make one follow the other, or merge them: which runs first must not be left to chance"
-                    .into(),
+                "make one follow the other (`down_revision`), or merge them: `alembic merge heads`".into(),
             );
         }
         Some(line)
@@ -270,21 +330,25 @@ impl Lines<'_> {
             return self.line("down", about, "not tried".into(), "clean".into(), Grade::Unseen);
         };
         let trouble = if !down.ok {
-            Some("the way back fails".to_owned())
+            Some(("the way back fails".to_owned(), "whoever has to undo it in a hurry can't"))
         } else if let Some(first) = down.differs.first() {
-            Some(format!("{} differ, such as {first}", down.differs.len()))
+            let measured = match down.differs.len() {
+                1 => format!("1 object is not as before: {first}"),
+                count => format!("{count} objects are not as before, such as {first}"),
+            };
+            Some((measured, "after down the schema is not what it was"))
         } else if let Some((table, rows)) = down.lost.first() {
-            Some(format!("{rows} rows of `{table}` are lost"))
+            Some((format!("{rows} rows of `{table}` are lost"), "the way back takes rows with it"))
         } else if down.up_again == Some(false) {
-            Some("up fails the second time".to_owned())
+            Some(("up fails after down".to_owned(), "the way back leaves something that is in the way"))
         } else {
             None
         };
         match trouble {
             None => self.line("down", about, "clean".into(), "clean".into(), Grade::Fine),
-            Some(trouble) => {
+            Some((trouble, why)) => {
                 let mut line = self.line("down", about, trouble, "clean".into(), Grade::Limit);
-                line.why = Some("after down the schema is not what it was".into());
+                line.why = Some(why.into());
                 line.instead = Some("write the downgrade, or say in it that there is none".into());
                 line
             }
@@ -304,27 +368,12 @@ impl Lines<'_> {
                 return self.line("twice", about, "does nothing".into(), "does nothing".into(), Grade::Fine);
             }
             (false, _) => "fails".to_owned(),
-            (true, Some(first)) => format!("changes {} more, such as {first}", again.changed.len()),
+            (true, Some(first)) if again.changed.len() == 1 => format!("changes 1 object more: {first}"),
+            (true, Some(first)) => format!("changes {} objects more, such as {first}", again.changed.len()),
         };
-        self.line("twice", about, measured, "does nothing".into(), Grade::Limit)
+        let mut line = self.line("twice", about, measured, "does nothing".into(), Grade::Limit);
+        line.why = Some("a deployment that is cut off, or starts two of it, runs the command again".into());
+        line.instead = Some("let the tool's own history say that it has run".into());
+        line
     }
-}
-
-/// What every driver says before and between: no statement of a migration.
-fn is_small_talk(text: &str) -> bool {
-    let first = crate::text::words(text).next().unwrap_or_default().to_uppercase();
-    matches!(
-        first.trim_end_matches(';'),
-        "" | "BEGIN"
-            | "COMMIT"
-            | "ROLLBACK"
-            | "START"
-            | "SET"
-            | "SHOW"
-            | "RESET"
-            | "SAVEPOINT"
-            | "RELEASE"
-            | "DEALLOCATE"
-            | "DISCARD"
-    )
 }

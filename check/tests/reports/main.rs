@@ -4,3 +4,5 @@
 mod browser;
 mod page;
 mod sample;
+mod texts;
+mod verdict;

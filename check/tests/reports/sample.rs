@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::{Date, date};
 use lakebase_check::catalog::{Left, Relation, Snapshot};
+use lakebase_check::exceptions::Exceptions;
 use lakebase_check::facts::{Again, Down, Facts, Queries, Queue, Up};
 use lakebase_check::limits::Limits;
 use lakebase_check::lock::{Client, Mode};
@@ -157,8 +159,21 @@ pub fn judged(facts: &Facts) -> Verdict {
     verdict::judge(facts, &Limits::default(), facts.tool)
 }
 
+/// The verdict with exceptions, on a day.
+pub fn judged_on(facts: &Facts, day: Date, exceptions: &str) -> Verdict {
+    verdict::judge(facts, &excepting(day, exceptions), facts.tool)
+}
+
+fn excepting(day: Date, exceptions: &str) -> Limits {
+    Limits { exceptions: Exceptions::parse(exceptions, day).unwrap(), ..Limits::default() }
+}
+
 pub fn in_form(facts: &Facts, format: Format) -> String {
-    let limits = Limits::default();
+    in_form_on(facts, format, date(2026, 11, 23), "")
+}
+
+pub fn in_form_on(facts: &Facts, format: Format, day: Date, exceptions: &str) -> String {
+    let limits = excepting(day, exceptions);
     let verdict = verdict::judge(facts, &limits, facts.tool);
     Report { facts, limits: &limits, verdict: &verdict }.in_form(format)
 }
