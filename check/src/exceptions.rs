@@ -125,7 +125,9 @@ impl Exceptions {
             let is_excepted = if line.objects.is_empty() {
                 by(None)
             } else {
-                line.objects.iter().fold(true, |all, object| by(Some(object)) && all)
+                // All are asked: each exception that fits was needed.
+                let covered: Vec<bool> = line.objects.iter().map(|object| by(Some(object))).collect();
+                covered.into_iter().all(|is_covered| is_covered)
             };
             if is_excepted && let Some(one) = first {
                 line.grade = Grade::Excepted;
