@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use common::{IDENTITY, Psql, Server};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Writes down who runs DDL. Trigger `by_start` stands for what a user leaves in a database.
 const SPY: &str = "CREATE TABLE runs (who text);
@@ -211,9 +211,7 @@ fn no_event_trigger_runs_as_the_servers_own_superuser() {
     }
     tags(&psql, &["ALTER EVENT TRIGGER spies ENABLE"]);
     // that do fire for what the server is going to do there
-    let role = json!({"spec": {"postgres_role": "guest"}});
-    server.create(&format!("{branch}/roles?role_id=guest"), role);
-    psql.query("GRANT guest TO CURRENT_USER; GRANT ALL ON SCHEMA public TO guest");
+    psql.query("CREATE ROLE guest; GRANT guest TO CURRENT_USER; GRANT ALL ON SCHEMA public TO guest");
     psql.query("SET ROLE guest; CREATE TABLE mine (); CREATE TABLE ours ()");
     psql.query("DELETE FROM runs; REVOKE ALL ON SCHEMA public FROM guest; DROP OWNED BY guest");
     assert_ne!(psql.query("SELECT count(*) FROM runs"), "0");
