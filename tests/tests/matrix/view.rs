@@ -13,7 +13,7 @@ use serde_json::Value;
 /// A gateway that was just started gets its first login, and lets somebody in, within this time.
 const ENTER_WITHIN: Duration = Duration::from_secs(30);
 /// What the product keeps of this machine.
-pub const STATE: &str = "home/.local/state/lakebase";
+const STATE: &str = "home/.local/state/lakebase";
 
 /// What is to be seen of a world, but for names and times that differ from run to run.
 #[derive(Debug, Clone)]
@@ -24,16 +24,31 @@ pub struct View {
     recorded: Vec<String>,
     /// The project's own files, and what nobody wants below the folders of the home.
     files: Vec<String>,
-    /// The override files' texts.
+    /// What is in files that the product writes.
+    pub texts: Texts,
+    /// The project's containers that run.
+    containers: usize,
+    /// Whether a session gets in at the database's seat, where one is taken.
+    enters: bool,
+}
+
+/// What is in files that the product writes, and that may only ever be as it was or as it is wanted.
+#[derive(Debug, Clone)]
+pub struct Texts {
+    /// The override files.
     overrides: Vec<String>,
     /// Docker's configuration.
     docker: String,
     /// The names in `.env.lakebase`.
     variables: Vec<String>,
-    /// The project's containers that run.
-    containers: usize,
-    /// Whether a session gets in at the database's seat, where one is taken.
-    enters: bool,
+}
+
+impl Texts {
+    /// Reads them.
+    pub fn of(lab: &Lab, project: &Path) -> Self {
+        let docker = read(&lab.path("docker/config.json"));
+        Self { overrides: overrides(project), docker, variables: variables(project) }
+    }
 }
 
 impl View {
@@ -64,9 +79,7 @@ impl View {
             branches: branches(lab, about).iter().map(view).collect(),
             recorded,
             files: found,
-            overrides: overrides(&project.folder),
-            docker: read(&lab.path("docker/config.json")),
-            variables: variables(&project.folder),
+            texts: Texts::of(lab, &project.folder),
             containers,
             enters: containers > 0 && enters(seat),
         }
@@ -84,9 +97,9 @@ impl View {
         differ("branches", &self.branches, &wanted.branches);
         differ("recorded", &self.recorded, &wanted.recorded);
         differ("files", &self.files, &wanted.files);
-        differ("override files", &self.overrides, &wanted.overrides);
-        differ("Docker's configuration", &self.docker, &wanted.docker);
-        differ("variables", &self.variables, &wanted.variables);
+        differ("override files", &self.texts.overrides, &wanted.texts.overrides);
+        differ("Docker's configuration", &self.texts.docker, &wanted.texts.docker);
+        differ("variables", &self.texts.variables, &wanted.texts.variables);
         differ("containers", &self.containers, &wanted.containers);
         differ("getting in", &self.enters, &wanted.enters);
         found
@@ -108,7 +121,7 @@ fn enters(seat: &Seat<'_>) -> bool {
 }
 
 /// Files of which a part is written: neither what was there before, nor what was wanted.
-pub fn halves(lab: &Lab, project: &Path, whole: [&View; 2]) -> Vec<String> {
+pub fn halves(lab: &Lab, project: &Path, whole: [&Texts; 2]) -> Vec<String> {
     let mut halves = Vec::new();
     let mut must = |holds: bool, what: String| {
         if !holds {
@@ -123,11 +136,12 @@ pub fn halves(lab: &Lab, project: &Path, whole: [&View; 2]) -> Vec<String> {
             must(text.is_empty() || serde_json::from_str::<Value>(&text).is_ok(), format!("{name}: {text}"));
         }
     }
-    for text in overrides(project) {
-        must(whole.iter().any(|view| view.overrides.contains(&text)), format!("an override file: {text}"));
+    let now = Texts::of(lab, project);
+    for text in now.overrides {
+        must(whole.iter().any(|texts| texts.overrides.contains(&text)), format!("an override file: {text}"));
     }
-    let docker = read(&lab.path("docker/config.json"));
-    must(whole.iter().any(|view| view.docker == docker), format!("Docker's configuration: {docker}"));
+    let is_whole = whole.iter().any(|texts| texts.docker == now.docker);
+    must(is_whole, format!("Docker's configuration: {}", now.docker));
     let config = read(&project.join("lakebase.config"));
     let is_line =
         |line: &str| line.starts_with('#') || line.split_once('=').is_some_and(|pair| !pair.1.is_empty());
@@ -136,8 +150,8 @@ pub fn halves(lab: &Lab, project: &Path, whole: [&View; 2]) -> Vec<String> {
         && config.lines().all(is_line);
     must(is_config, format!("lakebase.config: {config}"));
     // Not its text, which is a login.
-    let names = variables(project);
-    must(whole.iter().any(|view| view.variables == names), format!(".env.lakebase: {names:?}"));
+    let is_whole = whole.iter().any(|texts| texts.variables == now.variables);
+    must(is_whole, format!(".env.lakebase: {:?}", now.variables));
     for login in [".env.lakebase", ".lakebase/.lakebase-new"] {
         let mode =
             fs::metadata(project.join(login)).map_or(0o600, |about| about.permissions().mode() & 0o777);

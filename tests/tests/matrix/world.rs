@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cells::{Blow, Cell, Place};
 use super::scenario::{Scenario, Start};
-use super::view::{self, View};
+use super::view::{self, Texts, View};
 use super::{steps, strike};
 
 const PROJECT: &str = "shop";
@@ -124,7 +124,7 @@ impl World<'_> {
     pub fn strike(&self, scenario: &Scenario, cell: &Cell, undisturbed: &Undisturbed) -> Found {
         let wanted = &undisturbed.view;
         self.prepare(scenario);
-        let before = self.view(scenario);
+        let before = Texts::of(self.lab, &self.project.folder);
         let since = self.last_call();
         if let Some(fault) = cell.fault() {
             self.lab.call("PUT", "/embedded/faults", &json!({"faults": [fault]}));
@@ -177,7 +177,7 @@ impl World<'_> {
         for leak in self.leaks() {
             holds(false, format!("a branch is left behind: {leak}"));
         }
-        for half in view::halves(self.lab, &self.project.folder, [&before, wanted]) {
+        for half in view::halves(self.lab, &self.project.folder, [&before, &wanted.texts]) {
             holds(false, format!("half a file is left: {half}"));
         }
         self.lab.call("DELETE", "/embedded/faults", &json!({}));
@@ -238,7 +238,7 @@ impl World<'_> {
     fn forget(&self) {
         self.lab.run("docker-compose-lakebase", ["agent", "--stop"]).ok();
         wait_for("the agent to end", || self.lab.agent().is_none().then_some(()));
-        for folder in [self.lab.path(view::STATE), self.project.folder.join(".lakebase")] {
+        for folder in [self.lab.path("home/.local"), self.project.folder.join(".lakebase")] {
             if folder.exists() {
                 std::fs::remove_dir_all(folder).expect("a folder of ours");
             }
