@@ -31,6 +31,8 @@ const SAMPLE: Choice = Choice::Sample(47, 29);
 const PARTS: u64 = 8;
 /// Only the cells whose name contains what this variable says, or one of what it says between bars.
 const ONLY: &str = "MATRIX_ONLY";
+/// Only the commands whose name with its start contains what this variable says.
+const COMMAND: &str = "MATRIX_COMMAND";
 /// The first part of the whole that is struck, to go on with a run that was cut short.
 const FROM: &str = "MATRIX_FROM";
 /// How often the whole says how far it is.
@@ -82,13 +84,15 @@ impl Tally {
 /// Strikes the chosen cells, prints how many there were, and fails on a violation of anything.
 fn strike(workers: usize, choices: &[Choice], scenarios: &'static [Scenario]) {
     let started = Instant::now();
+    let command = std::env::var(COMMAND).unwrap_or_default();
+    let scenarios = || scenarios.iter().filter(|scenario| scenario.name().contains(&command));
     let jobs: Vec<(Choice, &Scenario)> =
-        choices.iter().flat_map(|choice| scenarios.iter().map(|scenario| (*choice, scenario))).collect();
+        choices.iter().flat_map(|choice| scenarios().map(|scenario| (*choice, scenario))).collect();
     let only = std::env::var(ONLY).unwrap_or_default();
     let is_wanted = |cell: &Cell| only.split('|').any(|part| cell.name.contains(part));
     let (next, tally) = (AtomicUsize::new(0), Tally::default());
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..workers.min(jobs.len()) {
             scope.spawn(|| {
                 World::with(|world| {
                     // A scenario has to be run undisturbed first, to know its calls and steps.

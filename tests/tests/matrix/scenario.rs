@@ -34,7 +34,7 @@ impl Scenario {
 
     /// Every command that speaks to the API, writes a file or starts a program, from each state that makes it do something
     /// else.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         of(&["docker-compose-lakebase", "up", "-d"], Start::Absent),
         of(&["cargo-lakebase", "env", "--write"], Start::Absent),
         of(&["cargo-lakebase", "init", "--project-name", "new"], Start::NoProject),
@@ -56,6 +56,7 @@ impl Scenario {
         of(&["cargo-lakebase", "psql", "--", "-XAtqc", "SELECT 1"], Start::Present),
         of(&["cargo-lakebase", "status"], Start::Present),
         of(&["docker-compose-lakebase", "doctor"], Start::Present),
+        of(&["cargo-lakebase", "check", "--", "psql", "-Xqc", "CREATE TABLE added ()"], Start::Absent),
     ];
 
     /// How it is shown.

@@ -66,6 +66,8 @@ impl View {
         let recorded = record.as_array().into_iter().flatten();
         let mut recorded: Vec<String> =
             recorded.map(|entry| entry["identity"]["branch"].to_string()).collect();
+        // What a `check` was killed over goes when its life ends, which is looked at apart.
+        recorded.retain(|branch| !branch.starts_with("\"check "));
         recorded.sort();
         let project = &seat.project;
         let label = format!("label=com.docker.compose.project={}", project.compose_name);
@@ -76,7 +78,11 @@ impl View {
             found.extend(files(&folder).into_iter().filter(|name| is_temporary(Path::new(name))));
         }
         Self {
-            branches: branches(lab, about).iter().map(view).collect(),
+            branches: branches(lab, about)
+                .iter()
+                .filter(|it| !id_of(it).contains("-check-"))
+                .map(view)
+                .collect(),
             recorded,
             files: found,
             texts: Texts::of(lab, &project.folder),
