@@ -63,7 +63,8 @@ pub fn watch(command: &mut Command, lab: &Lab, blow: Option<(&str, Signal)>) -> 
             watcher
         });
         ran = strike::end("strace".to_owned(), child, || {
-            writeln!(both, "{END}").expect("the pipe");
+            // At once, or strace may write in between.
+            both.write_all(format!("{END}\n").as_bytes()).expect("the pipe");
             let mut watcher = watching.join().expect("the watcher");
             watcher.end();
             steps = std::mem::take(&mut watcher.steps);
