@@ -63,7 +63,7 @@ Options of `up` and whatever else creates containers; like Compose's own flags t
       --fresh      Make the branch anew
       --keep       Go on with a branch that tests nothing any more: ahead of the migrations, or one was edited
       --plan       Print what would be done, and stop; with --json for machines
-      --free-slot  Where the project is full, delete a branch that this machine made and nobody needs
+      --free-slot  Where the project is full, delete the branch made here whose git branch is over, else the one used longest ago
       --wait-slot  Where the project is full, wait up to an hour until somebody deletes a branch";
 
 /// Words of [`Own`] besides the common ones.

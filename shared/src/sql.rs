@@ -153,7 +153,12 @@ impl Session {
         let Err(error) = self.client.batch_execute(text).await else { return Ok(()) };
         let failure = Error::new(Kind::Database, format!("running `{name}` failed"));
         let Some(said) = error.as_db_error() else { return Err(failure.because(&error)) };
-        let failure = failure.because_of(format!("{} ({})", said.message(), said.code().code()));
+        // A value that does not fit its type stands at the end of the message.
+        let message = match said.message().split_once(": \"") {
+            Some((words, _)) if said.code().code().starts_with("22") => words,
+            _ => said.message(),
+        };
+        let failure = failure.because_of(format!("{message} ({})", said.code().code()));
         let failure = match said.position() {
             Some(ErrorPosition::Original(at)) => {
                 let before = text.chars().take((*at as usize).saturating_sub(1));

@@ -137,6 +137,7 @@ fn a_mask_that_fails_leaves_no_branch() {
         ),
         (url.as_str(), &["no (P0001)"]),
         (late.as_str(), &["duplicate key value violates unique constraint"]),
+        ("SELECT mail::int FROM people;\n", &["invalid input syntax for type integer (22P02)"]),
         ("UPDATE people SET mail = '';\nCOMMIT;\n", &["`more.sql` ends its transaction", "`COMMIT`"]),
         ("BEGIN; ROLLBACK; BEGIN;", &["`more.sql` ends its transaction"]),
     ] {

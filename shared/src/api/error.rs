@@ -118,7 +118,7 @@ impl ApiError {
                 let Self::Refused { message, .. } = error else { unreachable!() };
                 Error::new(Kind::Quota, format!("{doing} failed: the project's branch limit is reached"))
                     .because_of(message)
-                    .hint("`branches` lists them; `--free-slot` frees one that this machine made and nobody needs, `--wait-slot` waits for one")
+                    .hint("`branches` lists them; `--free-slot` deletes the one of those that this machine made for you which was needed least lately, `--wait-slot` waits for one")
             }
             Self::Refused { message, .. } => Error::new(Kind::Api, format!("{doing} failed")).because_of(message),
         }

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What to do where the project's branch limit is reached.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Full {
-    /// Where the project is full, delete a branch that this machine made and nobody needs
+    /// Where the project is full, delete the branch made here whose git branch is over, else the one used longest ago
     #[arg(long)]
     pub free_slot: bool,
     /// Where the project is full, wait up to an hour until somebody deletes a branch

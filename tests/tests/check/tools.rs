@@ -33,6 +33,7 @@ fn project<'a>(lab: &'a Lab, files: &[(&str, &str)]) -> Project<'a> {
     let path = format!("{programs}:{}:{}", lab.bin.display(), std::env::var("PATH").unwrap());
     let project = lab.project("shop", files).with_variables(&[("PATH".to_owned(), path)]);
     project.run("cargo-lakebase", ["init", "--project-name", "shop", "--profile", "embedded"]).ok();
+    project.commit("The configuration");
     project
 }
 
@@ -135,7 +136,7 @@ fn alembic_is_found_run_undone_and_run_again() {
     let (ran, found) = report(&project, &["--quick", "--with", "main", "--", "alembic", "upgrade", "heads"]);
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert_eq!(found["heads"].as_array().unwrap().len(), 2);
-    assert!(ran.stdout.contains("the history forks: 0002, 0003"), "{ran:#?}");
+    assert!(ran.stdout.contains("2: 0002, 0003"), "{ran:#?}");
     let (ran, _) = report(&project, &["--quick", "--with", "main"]);
     assert_eq!(ran.code, Some(2), "{ran:#?}");
 }

@@ -138,7 +138,7 @@ impl Facts {
             .with("used", used)
             .with("free", free)
             .cure("see `branches` for those that this machine made, and `prune` to tidy up")
-            .cure("`docker compose lakebase --free-slot up` deletes one that nobody needs, `--wait-slot` waits for one")
+            .cure("`docker compose lakebase --free-slot up` deletes the one of yours that was needed least lately, `--wait-slot` waits for one")
     }
 
     fn of_branch(&self, target: &Target<'_>, now: Timestamp) -> Vec<Check> {
