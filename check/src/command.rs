@@ -18,8 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::facts::Facts;
 use crate::fork::{self, Fork};
 use crate::limits::{LimitArgs, Limits};
+use crate::place::{Host, Place};
 use crate::report::{Format, Report};
-use crate::runner::Job;
 use crate::runs::{self, Plan};
 use crate::{text, tool, verdict};
 
@@ -58,21 +58,41 @@ pub struct Args {
     command: Vec<String>,
 }
 
-/// Judges a migration. Gives the exit code: 0 passes, 1 exceeds a limit, 2 fails, 3 can't be judged.
+/// Judges a migration that runs on this machine. Gives the exit code: 0 passes, 1 exceeds a limit, 2 fails, 3 can't be judged.
+///
+/// # Errors
+/// As for [`judged`], and those of a merge.
+pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
+    let merge = args.with.as_deref().map(|reference| merge(reference, world)).transpose()?;
+    let folder = merge.as_ref().map_or(&world.cwd, |(_, merged)| &merged.folder).clone();
+    judged(args, &Host::new(folder, world.env.get("PATH")), world).await
+}
+
+impl Args {
+    /// The merge that is to be judged.
+    pub fn merge(&self) -> Option<&str> {
+        self.with.as_deref()
+    }
+
+    /// The settings that it was called with.
+    pub fn settings(&self) -> &SettingArgs {
+        &self.settings
+    }
+}
+
+/// The same in any place.
 ///
 /// # Errors
 /// Those of the session and of the API. The forks are deleted whatever happens.
-pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
+pub async fn judged(args: Args, place: &impl Place, world: &mut World<'_>) -> Result<u8> {
     let forms = forms(&args.format)?;
-    let merge = args.with.as_deref().map(|reference| merge(reference, world)).transpose()?;
-    let folder = merge.as_ref().map_or(&world.cwd, |(_, merged)| &merged.folder).clone();
-    let plan = plan(&args, &folder, world)?;
+    let plan = plan(&args, place, world)?;
     let base = || -> Result<Session> {
         Ok(Session { full: args.full, ..Session::open(args.settings.clone(), world)? })
     };
     let first = Fork::session(base()?)?;
     let second = Fork::session(base()?)?;
-    let facts = rehearse(first, second, &plan, world).await?;
+    let facts = rehearse(place, first, second, &plan, world).await?;
     let verdict = verdict::judge(&facts, &plan.limits, facts.tool);
     let report = Report { facts: &facts, limits: &plan.limits, verdict: &verdict };
     for (format, file) in forms {
@@ -98,22 +118,30 @@ fn append(path: &Path, text: &str) -> Result<()> {
 }
 
 /// The runs on the first fork, then on the second, each of which is deleted before anything else happens.
-async fn rehearse(first: Session, second: Session, plan: &Plan, world: &mut World<'_>) -> Result<Facts> {
+async fn rehearse(
+    place: &impl Place,
+    first: Session,
+    second: Session,
+    plan: &Plan,
+    world: &mut World<'_>,
+) -> Result<Facts> {
     let client = first.client().await?;
     let ends = first.clone();
     let ran = tokio::select! {
-        ran = runs::clean(first, client.clone(), plan, world.ui) => ran,
+        ran = runs::clean(place, first, client.clone(), plan, world.ui) => ran,
         error = interrupted() => Err(error),
     };
+    place.leave().await;
     let gone = delete(&ends, &client, world, ran.is_err()).await;
     let mut facts = ran?;
     gone?;
     if plan.among_clients && facts.up.is_ok() && facts.up.timeline.sessions > 0 {
         let ends = second.clone();
         let ran = tokio::select! {
-            ran = runs::among_clients(second, client.clone(), plan, &mut facts, world.ui) => ran,
+            ran = runs::among_clients(place, second, client.clone(), plan, &mut facts, world.ui) => ran,
             error = interrupted() => Err(error),
         };
+        place.leave().await;
         let gone = delete(&ends, &client, world, ran.is_err()).await;
         match ran {
             Err(error) if error.kind == Kind::Interrupted => return Err(error),
@@ -168,14 +196,9 @@ fn merge(reference: &str, world: &mut World<'_>) -> Result<(TempDir, Merged)> {
     Ok((into, merged))
 }
 
-fn plan(args: &Args, folder: &Path, world: &World<'_>) -> Result<Plan> {
-    let path = world.env.get("PATH");
-    let job = |words: &[String]| Job::new(words, path, folder.to_owned(), runs::misleading());
-    let words = if args.command.is_empty() { tool::command(folder)? } else { args.command.clone() };
-    let down = args.down.as_deref().map(|text| {
-        let words: Vec<String> = ["sh", "-c", text].map(str::to_owned).to_vec();
-        job(&words)
-    });
+fn plan(args: &Args, place: &impl Place, world: &World<'_>) -> Result<Plan> {
+    let words = if args.command.is_empty() { tool::command(place.folder())? } else { args.command.clone() };
+    let down = args.down.as_deref().map(|text| place.job(&["sh", "-c", text].map(str::to_owned)));
     let queries = match &args.queries {
         None => None,
         Some(path) => {
@@ -191,13 +214,13 @@ fn plan(args: &Args, folder: &Path, world: &World<'_>) -> Result<Plan> {
         .deadline
         .map_or(Duration::from_secs_f64(limits.duration / 1000.0 * PATIENCE), Duration::from_secs);
     Ok(Plan {
-        up: job(&words)?,
+        up: place.job(&words)?,
         words,
         down: down.transpose()?,
         deadline,
         limits,
         queries,
-        merged: args.with.is_some().then(|| folder.to_owned()),
+        merged: args.with.is_some().then(|| place.folder().to_owned()),
         among_clients: !args.quick,
     })
 }

@@ -42,8 +42,6 @@ pub struct Job {
     pub arguments: Vec<String>,
     /// Where.
     pub folder: PathBuf,
-    /// Where programs are looked for, as `PATH` says it.
-    pub path: Option<String>,
     /// Variables that must not reach it.
     pub without: Vec<&'static str>,
 }
@@ -87,15 +85,7 @@ impl Job {
         let program = which::which_in(name, path, &folder).map_err(|error| {
             Error::new(Kind::Program, format!("the command `{name}` was not found")).because(&error)
         })?;
-        Ok(Self { program, arguments: arguments.to_vec(), path: path.map(str::to_owned), folder, without })
-    }
-
-    /// Another command in the same place.
-    ///
-    /// # Errors
-    /// As for [`Job::new`].
-    pub fn with_words(&self, words: &[String]) -> Result<Self> {
-        Self::new(words, self.path.as_deref(), self.folder.clone(), self.without.clone())
+        Ok(Self { program, arguments: arguments.to_vec(), folder, without })
     }
 
     /// Runs it with `variables` laid over the environment, for no longer than `deadline`. It reads nothing: who asks a question

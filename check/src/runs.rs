@@ -6,22 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lakebase::commands::session::Session;
-use lakebase::connection::{Connection, MISLEADING};
 use lakebase::error::{Error, Result};
-use lakebase::secret::Secret;
+use lakebase::schema;
+use lakebase::secret::MASK;
 use lakebase::sql;
 use lakebase::ui::Ui;
-use lakebase::{env_vars, schema};
 use tokio::sync::watch;
 
 use crate::antagonist::Antagonists;
 use crate::catalog::{self, Snapshot};
-use crate::door::Door;
 use crate::facts::{Again, Down, Facts, Up};
 use crate::fork::Fork;
 use crate::history;
 use crate::limits::Limits;
 use crate::lock::{Client, Mode};
+use crate::place::{Place, Way};
 use crate::probe::{Probe, Wait};
 use crate::queries;
 use crate::runner::{Ended, How, Job, Told};
@@ -30,7 +29,7 @@ use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
 use crate::wire::{Heard, Recorder};
-use crate::{offending, progress, tool};
+use crate::{manual, offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
 const PROBED: usize = 6;
@@ -63,44 +62,34 @@ struct Run {
     end: f64,
 }
 
-/// Runs `job` against a fork, through a door of its own.
-async fn run(fork: &Fork, job: &Job, plan: &Plan, origin: Instant, what: &str, ui: &mut Ui) -> Result<Run> {
+/// Runs `job` against a fork, on a way of its own.
+async fn run(
+    place: &impl Place,
+    fork: &Fork,
+    job: &Job,
+    plan: &Plan,
+    origin: Instant,
+    what: &str,
+    ui: &mut Ui,
+) -> Result<Run> {
     let recorder = Arc::new(Recorder::new(origin));
-    let ca = fork.session.auth.ca.as_deref();
-    let branch = fork.connection();
-    let door = Door::open(&fork.client, &fork.session.target, &fork.live, &branch, ca, Arc::clone(&recorder))
-        .await?;
-    let variables = variables(&fork.session, &door.connection);
-    let password = door.connection.password.expose().to_owned();
+    let way = place.open(fork, &recorder).await?;
+    let secret = way.secret().map(str::to_owned);
+    let hidden =
+        |text: &str| secret.as_deref().map_or_else(|| text.to_owned(), |secret| text.replace(secret, MASK));
     let mut shown = progress::Shown::new(what);
     let ended = job
-        .run(&variables, plan.deadline, |told| match told {
-            Told::Line(line) => shown.line(&line.replace(&password, "****"), ui),
+        .run(&way.variables(), plan.deadline, |told| match told {
+            Told::Line(line) => shown.line(&hidden(line), ui),
             Told::Tick(elapsed) => shown.tick(elapsed, recorder.latest().as_deref(), ui),
         })
         .await;
     ui.rest();
     let mut ended = ended?;
-    ended.tail = ended.tail.replace(&password, "****");
+    ended.tail = hidden(&ended.tail);
     let end = origin.elapsed().as_secs_f64() * 1000.0;
-    drop(door);
+    way.end().await;
     Ok(Run { ended, heard: recorder.take(), end })
-}
-
-/// What the command gets: the same as with `cargo lakebase run`.
-fn variables(session: &Session, connection: &Connection) -> Vec<(&'static str, Secret)> {
-    let mut all = vec![
-        (env_vars::DATABASE_URL, connection.url()),
-        (env_vars::DB_SOURCE, Secret::new(session.db_source())),
-        (env_vars::LAKEBASE_BRANCH_PATH, Secret::new(session.target.path.to_string())),
-    ];
-    all.extend(connection.variables());
-    all
-}
-
-/// Variables that would lead the command elsewhere.
-pub fn misleading() -> Vec<&'static str> {
-    MISLEADING.to_vec()
 }
 
 /// The first fork: the verdict and the times are from here. The fork stays until the caller deletes it.
@@ -108,6 +97,7 @@ pub fn misleading() -> Vec<&'static str> {
 /// # Errors
 /// Those of the branch and of its database; what can't be seen is no error but a fact.
 pub async fn clean(
+    place: &impl Place,
     session: Session,
     client: lakebase::api::Client,
     plan: &Plan,
@@ -122,7 +112,7 @@ pub async fn clean(
     let way_back = plan.down.clone().or_else(|| {
         // A command that a shell would not find was no way back that anybody meant.
         let words = tool::back(&plan.words, &found)?;
-        plan.up.with_words(&words).ok()
+        place.job(&words).ok()
     });
     (facts.pending, facts.heads, facts.edited, facts.tool) =
         (found.pending, found.heads, found.edited, found.tool);
@@ -143,7 +133,7 @@ pub async fn clean(
     let before = catalog::read(&control, fork.enter().await?).await?;
     let origin = Instant::now();
     let sampler = start_sampler(&fork, &control, origin).await;
-    let ran = run(&fork, &plan.up, plan, origin, "up", ui).await?;
+    let ran = run(place, &fork, &plan.up, plan, origin, "up", ui).await?;
     let samples = match sampler {
         Ok(sampler) => sampler.stop(&control).await,
         Err(error) => Err(error),
@@ -177,10 +167,10 @@ pub async fn clean(
         }
         // What keeps no history runs again whenever it is told to.
         if facts.tool.is_some() {
-            facts.again = Some(again(&fork, &control, plan, &facts.up.after, ui).await?);
+            facts.again = Some(again(place, &fork, &control, plan, &facts.up.after, ui).await?);
         }
         if let Some(job) = &way_back {
-            facts.down = Some(down(&fork, &control, job, plan, &facts.up.before, ui).await?);
+            facts.down = Some(down(place, &fork, &control, job, plan, &facts.up.before, ui).await?);
         }
     }
     Ok(facts)
@@ -219,6 +209,8 @@ fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) 
     let mut timeline = Timeline::read(&ran.heard, skew, ran.end);
     let sampled = sampler::holds(samples, &timeline.statements);
     timeline.holds = sampler::merge(std::mem::take(&mut timeline.holds), sampled);
+    let known = manual::unseen(&timeline.statements, &timeline.holds, &before);
+    timeline.holds.extend(known);
     let failure = timeline.statements.iter().rev().find_map(|one| one.failure.clone());
     let failure = failure.filter(|_| !matches!(ran.ended.how, How::Code(0)));
     let stalls = stall::computed(&timeline.holds, &timeline.statements, &before);
@@ -253,18 +245,20 @@ fn differences(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 }
 
 async fn again(
+    place: &impl Place,
     fork: &Fork,
     control: &sql::Session,
     plan: &Plan,
     after: &Snapshot,
     ui: &mut Ui,
 ) -> Result<Again> {
-    let ran = run(fork, &plan.up, plan, Instant::now(), "up again", ui).await?;
+    let ran = run(place, fork, &plan.up, plan, Instant::now(), "up again", ui).await?;
     let now = catalog::read(control, fork.enter().await?).await?;
     Ok(Again { ok: ran.ended.how == How::Code(0), changed: differences(after, &now) })
 }
 
 async fn down(
+    place: &impl Place,
     fork: &Fork,
     control: &sql::Session,
     job: &Job,
@@ -272,12 +266,12 @@ async fn down(
     before: &Snapshot,
     ui: &mut Ui,
 ) -> Result<Down> {
-    let ran = run(fork, job, plan, Instant::now(), "down", ui).await?;
+    let ran = run(place, fork, job, plan, Instant::now(), "down", ui).await?;
     let now = catalog::read(control, fork.enter().await?).await?;
     let ok = ran.ended.how == How::Code(0);
     let mut down = Down { ok, differs: differences(before, &now), lost: Vec::new(), up_again: None };
     if ok {
-        let ran = run(fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
+        let ran = run(place, fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
         down.up_again = Some(ran.ended.how == How::Code(0));
     }
     Ok(down)
@@ -306,6 +300,7 @@ pub fn touched(up: &Up) -> Vec<u32> {
 /// # Errors
 /// As for [`clean`].
 pub async fn among_clients(
+    place: &impl Place,
     session: Session,
     client: lakebase::api::Client,
     plan: &Plan,
@@ -332,7 +327,7 @@ pub async fn among_clients(
     }
     let read: Vec<&catalog::Relation> = tables.iter().filter_map(relation).collect();
     let antagonists = Antagonists::start(&login, ca, &read, origin, stopped).await?;
-    let ran = run(&fork, &plan.up, plan, origin, "up among clients", ui).await?;
+    let ran = run(place, &fork, &plan.up, plan, origin, "up among clients", ui).await?;
     stop.send_replace(true);
     let (queue, antagonised) = antagonists.end().await;
     let mut measured = Vec::new();

@@ -40,7 +40,7 @@ pub fn words(statement: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A text without the blanks and comments at its beginning and the blanks at its end.
-fn bare(text: &str) -> &str {
+pub fn bare(text: &str) -> &str {
     let mut rest = text.trim();
     loop {
         let after = if rest.starts_with("--") {

@@ -64,6 +64,8 @@ pub enum Seen {
     EventTrigger,
     /// The sampler: up to its interval too short at each end.
     Sampler,
+    /// Nobody: the manual says that the statement takes it.
+    Manual,
 }
 
 /// A table that was written anew.

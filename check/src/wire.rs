@@ -83,10 +83,17 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Notes what was heard at a moment, from whichever gateway.
+    pub fn note(&self, session: u64, at: Instant, event: TapEvent) {
+        let at = at.saturating_duration_since(self.origin).as_secs_f64() * 1000.0;
+        let heard = Heard { at, session, event };
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+    }
+}
+
 impl Tap for Recorder {
     fn event(&self, session: SessionId, at: Instant, event: TapEvent) {
-        let at = at.saturating_duration_since(self.origin).as_secs_f64() * 1000.0;
-        let heard = Heard { at, session: session.0, event };
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+        self.note(session.0, at, event);
     }
 }

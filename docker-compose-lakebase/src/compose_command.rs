@@ -1,5 +1,6 @@
 //! A Compose command on the changed model: the local database out, the branch in, then exec.
 
+pub mod check;
 mod leftovers;
 mod plan;
 

@@ -42,6 +42,8 @@ struct Cli {
 enum Own {
     #[command(flatten)]
     Common(commands::Command),
+    /// Will this migration work against production? Run in a service's container, on throw-away branches
+    Check(compose_command::check::Args),
     /// The embedded Lakebase: the same API and real PostgreSQL on this machine
     #[command(subcommand)]
     Embedded(lakebase_embedded::cli::Command),
@@ -67,7 +69,7 @@ Options of `up` and whatever else creates containers; like Compose's own flags t
       --wait-slot  Where the project is full, wait up to an hour until somebody deletes a branch";
 
 /// Words of [`Own`] besides the common ones.
-const OWN: [&str; 4] = ["agent", "embedded", "doors", "help"];
+const OWN: [&str; 5] = ["agent", "check", "embedded", "doors", "help"];
 
 fn main() -> ExitCode {
     let mut ui = Ui::of_process();
@@ -135,6 +137,9 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             let lookup = |name: &str| env.get(name).map(str::to_owned);
             let (out, err) = ui.handles();
             lakebase_embedded::cli::run(command, &lookup, out, err)?;
+        }
+        Own::Check(args) => {
+            return with_world(&env, ui, async |world| compose_command::check::run(&call, args, world).await);
         }
         Own::Common(command) => {
             return with_world(&env, ui, async |world| {

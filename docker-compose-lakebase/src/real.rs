@@ -128,6 +128,31 @@ impl Real {
         Err(Error::new(Kind::Program, format!("`docker compose` ended with {status}")))
     }
 
+    /// Runs Compose and keeps its words for the case that it fails.
+    ///
+    /// # Errors
+    /// [`Kind::Program`] with them.
+    pub async fn quietly(&self, arguments: Vec<String>) -> Result<()> {
+        let output = self.ask(&arguments).await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Program, format!("`docker compose` ended with {}", output.status))
+            .because_of(String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The program and the arguments that are Compose with these.
+    pub fn compose(&self, arguments: Vec<String>) -> (PathBuf, Vec<String>) {
+        (self.compose.clone(), self.arguments(arguments))
+    }
+
+    /// The `docker` command with the call's own flags, to be given its arguments.
+    pub fn docker_command(&self) -> Command {
+        let mut command = Command::new(&self.docker);
+        command.args(&self.docker_flags).kill_on_drop(true);
+        command
+    }
+
     /// Runs a command of Docker's own; its output is data.
     ///
     /// # Errors

@@ -117,6 +117,8 @@ pub const LAKEBASE_DB_SOURCE: &str = "LAKEBASE_DB_SOURCE";
 
 /// For the gateway: `host:port` of the branch's endpoint as its container reaches it.
 pub const LAKEBASE_UPSTREAM: &str = "LAKEBASE_UPSTREAM";
+/// `1` lets a gateway tell what its sessions do, to `check`.
+pub const LAKEBASE_TAP: &str = "LAKEBASE_TAP";
 /// For the gateway: the database user of the branch.
 pub const LAKEBASE_USER: &str = "LAKEBASE_USER";
 /// For the gateway: the branch's database. (As a setting it is the configuration's `database`.)

@@ -123,6 +123,11 @@ impl Service {
         self.depends_on.keys().map(String::as_str).chain(shared).chain(named)
     }
 
+    /// The folder that its image is built of, if it is built.
+    pub fn build_context(&self) -> Option<&str> {
+        self.other.get("build")?.get("context")?.as_str()
+    }
+
     /// Whether the service sets a key that is none of the fields here.
     pub fn has(&self, key: &str) -> bool {
         self.other.get(key).is_some_and(|value| !value.is_null())

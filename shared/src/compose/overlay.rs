@@ -1,6 +1,7 @@
 //! The override file: the local database out of the model, the branch in its place. No secret of the workspace is in it.
 
 pub mod direct;
+pub mod rehearsal;
 pub mod seat;
 mod yaml;
 

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cases;
+mod container;
 mod tools;
 
 use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
@@ -48,7 +49,11 @@ fn report(project: &Project<'_>, words: &[&str]) -> (Ran, Value) {
 
 /// The branches of the project.
 fn branches(lab: &Lab) -> Vec<String> {
-    let listed = lab.read("projects/shop/branches");
+    branches_of(lab, "shop")
+}
+
+fn branches_of(lab: &Lab, project: &str) -> Vec<String> {
+    let listed = lab.read(&format!("projects/{project}/branches"));
     let branches = listed["branches"].as_array().unwrap().iter();
     branches.map(|branch| branch["name"].as_str().unwrap().to_owned()).collect()
 }

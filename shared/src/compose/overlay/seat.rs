@@ -135,6 +135,12 @@ pub fn fits(model: &Model, database: &str) -> Result<()> {
 /// # Errors
 /// Those of [`fits`].
 pub fn text(model: &Model, database: &str, seat: &Seat) -> Result<String> {
+    let what = format!("It puts a gateway to the Lakebase branch into the seat of `{database}`.");
+    Ok(document(&what, services(model, database, seat)?, only_of(model, database)))
+}
+
+/// How the services change.
+pub(super) fn services(model: &Model, database: &str, seat: &Seat) -> Result<Mapping> {
     fits(model, database)?;
     let mut services = Mapping::new();
     let original = &model.services[database];
@@ -149,8 +155,7 @@ pub fn text(model: &Model, database: &str, seat: &Seat) -> Result<String> {
             services.insert(name.as_str().into(), Value::Mapping(change));
         }
     }
-    let what = format!("It puts a gateway to the Lakebase branch into the seat of `{database}`.");
-    Ok(document(&what, services, only_of(model, database)))
+    Ok(services)
 }
 
 /// The database's own service.

@@ -1,0 +1,250 @@
+//! `check [SERVICE] [-- COMMAND]`: the migration runs in the service's own container, in a Compose project beside the
+//! developer's, whose gateway tells what passes.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lakebase::auth::Way as CredentialWay;
+use lakebase::commands::session::{Project, World};
+use lakebase::compose::model::{Model, Service};
+use lakebase::compose::overlay::seat::PROGRAM;
+use lakebase::compose::{consumers, files, overlay};
+use lakebase::env_vars::Env;
+use lakebase::error::{Error, Kind, Result};
+use lakebase_check::command;
+use lakebase_check::fork::Fork;
+use lakebase_check::place::{Place, Way};
+use lakebase_check::runner::Job;
+use lakebase_check::wire::Recorder;
+use lakebase_gateway::seat::tap::TapLine;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+use tokio::task::JoinHandle;
+
+use super::{Said, read};
+use crate::agent::{self, Registration};
+use crate::call::Call;
+use crate::gateway;
+use crate::real::Real;
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The service whose container runs the command; the one that declares DATABASE_URL, where there is one
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
+    #[command(flatten)]
+    check: command::Args,
+}
+
+/// Judges a migration that runs in a service's container. Gives the exit code.
+///
+/// # Errors
+/// Those of Docker, Compose and the model, and of [`command::judged`].
+pub async fn run(call: &Call, args: Args, world: &mut World<'_>) -> Result<u8> {
+    if args.check.merge().is_some() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "`--with` needs the files of the merge, and a container has its own",
+        )
+        .hint("`cargo lakebase check --with REF -- COMMAND` runs the command on this machine"));
+    }
+    let real = Real::find(call, world.env)?;
+    let files = files::find(&call.choice(), world.env, &world.cwd)?;
+    let settings = Project::load(args.check.settings().clone(), world.env, &world.cwd)?.settings;
+    let (said, image) =
+        tokio::join!(read(&real, call, &files, &settings, &world.cwd), gateway::prepare(&real, world.env));
+    let said = said?;
+    said.warn(world);
+    overlay::seat::fits(&said.model, &said.database)?;
+    let service = service(&said.model, &said.database, args.service.as_deref())?;
+    let project = format!("{}-check-{}", said.model.name, std::process::id());
+    let place = Container {
+        folder: build_folder(&said.model, &service, &world.cwd),
+        overlay: files::override_path(&files, &project, &world.cwd),
+        env: world.env.clone(),
+        cwd: world.cwd.clone(),
+        image: image?,
+        real,
+        said,
+        service,
+        project,
+    };
+    command::judged(args.check, &place, world).await
+}
+
+/// The service that runs the command.
+fn service(model: &Model, database: &str, named: Option<&str>) -> Result<String> {
+    let hint = |names: &[&str]| {
+        format!("name it: `docker compose lakebase check {} -- COMMAND`", names.first().unwrap_or(&"SERVICE"))
+    };
+    let services =
+        || model.services.keys().map(String::as_str).filter(|name| *name != database).collect::<Vec<_>>();
+    if let Some(named) = named {
+        return match services().contains(&named) {
+            true => Ok(named.to_owned()),
+            false => Err(Error::new(
+                Kind::Usage,
+                format!("there is no service `{named}` that could run a migration"),
+            )
+            .because_of(format!("there are: {}", services().join(", ")))),
+        };
+    }
+    match consumers::of_url(model, database).as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Error::new(Kind::Usage, "which service runs the migration can't be told")
+            .because_of("none declares DATABASE_URL")
+            .hint(hint(&services()))),
+        several => Err(Error::new(Kind::Usage, "which service runs the migration can't be told")
+            .because_of(format!("these declare DATABASE_URL: {}", several.join(", ")))
+            .hint(hint(several))),
+    }
+}
+
+/// Where the files are that the service's image is built of.
+fn build_folder(model: &Model, service: &str, cwd: &Path) -> PathBuf {
+    let context = model.services.get(service).and_then(Service::build_context);
+    context.map_or_else(|| cwd.to_owned(), PathBuf::from)
+}
+
+/// A service's container, in a project of its own.
+struct Container {
+    real: Real,
+    said: Said,
+    service: String,
+    project: String,
+    image: String,
+    overlay: PathBuf,
+    folder: PathBuf,
+    env: Env,
+    cwd: PathBuf,
+}
+
+impl Container {
+    fn arguments(&self, words: &[&str]) -> Vec<String> {
+        let overlay = self.overlay.display().to_string();
+        let own = ["-p", &self.project, "-f", &overlay];
+        self.said
+            .flags
+            .iter()
+            .cloned()
+            .chain(own.iter().chain(words).map(|word| (*word).to_owned()))
+            .collect()
+    }
+
+    /// Tells the agent which logins the gateway gets.
+    fn register(&self, fork: &Fork) -> Result<()> {
+        let (session, endpoint) = (&fork.session, &fork.live.endpoint.name);
+        let variables = &lakebase_embedded::VARIABLES;
+        let way =
+            CredentialWay::of(&session.auth, &session.project.settings, &self.env, variables, &self.cwd);
+        let docker = self.real.for_agent(&self.env, &self.cwd);
+        let only = Some(fork.live.branch.uid.as_str());
+        let place = agent::Place { project: &self.project, service: &self.said.database, endpoint, only };
+        agent::register(Registration::new(docker, place, way), &self.env)
+    }
+
+    async fn gateway(&self) -> Result<String> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service = format!("label=com.docker.compose.service={}", self.said.database);
+        let ids = self.real.docker(&["ps", "-q", "--filter", &project, "--filter", &service]).await?;
+        ids.lines()
+            .next()
+            .map(str::to_owned)
+            .ok_or_else(|| Error::new(Kind::Program, "the gateway did not start"))
+    }
+
+    /// Removes what the project alone has; volumes with a name of their own may be the developer's.
+    async fn remove(&self) -> Result<()> {
+        self.real
+            .quietly(self.arguments(&["down", "--timeout", "1", "--rmi", "local", "--remove-orphans"]))
+            .await?;
+        let own = format!("label=com.docker.compose.project={}", self.project);
+        let volumes = self.real.docker(&["volume", "ls", "-q", "--filter", &own]).await?;
+        for volume in volumes.lines() {
+            self.real.docker(&["volume", "rm", volume]).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Place for Container {
+    type Way = Tapped;
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn job(&self, words: &[String]) -> Result<Job> {
+        let Some((program, rest)) = words.split_first() else {
+            return Err(Error::new(Kind::Usage, "no migration command"));
+        };
+        // In the place of the image's entrypoint, which may pass over a command, and serve for ever.
+        let run = ["run", "--rm", "--no-TTY", "--quiet-pull", "--entrypoint", program, &self.service];
+        let mut arguments = self.arguments(&run);
+        arguments.extend(rest.iter().cloned());
+        let (program, arguments) = self.real.compose(arguments);
+        Ok(Job { program, arguments, folder: self.cwd.clone(), without: Vec::new() })
+    }
+
+    async fn open(&self, fork: &Fork, recorder: &Arc<Recorder>) -> Result<Tapped> {
+        let seat = gateway::seat(self.image.clone(), &fork.session, &fork.live);
+        let text = overlay::rehearsal::text(&self.said.model, &self.said.database, &seat)?;
+        files::write_override(&self.overlay, &text)?;
+        self.register(fork)?;
+        self.real.quietly(self.arguments(&["up", "--detach", "--wait", &self.said.database])).await?;
+        Tapped::listen(&self.real, &self.gateway().await?, Arc::clone(recorder)).await
+    }
+
+    async fn leave(&self) {
+        // What could not be removed is seen in `docker ps`; the fork behind it goes all the same.
+        let _ = self.remove().await;
+        agent::forget(&self.real.for_agent(&self.env, &self.cwd), &self.project, &self.env);
+        let _ = std::fs::remove_file(&self.overlay);
+    }
+}
+
+/// A gateway that is listened to.
+struct Tapped {
+    process: Child,
+    hearing: JoinHandle<()>,
+}
+
+impl Tapped {
+    async fn listen(real: &Real, container: &str, recorder: Arc<Recorder>) -> Result<Self> {
+        let mut command = real.docker_command();
+        command.args(["exec", "-i", container, PROGRAM, "tap"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let failed =
+            |why: &str| Error::new(Kind::Program, "the gateway does not tell what passes").because_of(why);
+        let mut process = command.spawn().map_err(|error| failed(&error.to_string()))?;
+        let stdout = process.stdout.take().ok_or_else(|| failed("it has no output"))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = lines.next_line().await.ok().flatten().unwrap_or_default();
+        let Ok(TapLine::Hello { tap }) = serde_json::from_str(&first) else { return Err(failed(&first)) };
+        // The moment of its clock that this one is.
+        let began = Instant::now().checked_sub(std::time::Duration::from_micros(tap.now_us));
+        let hearing = tokio::spawn(hear(lines, began.unwrap_or_else(Instant::now), recorder));
+        Ok(Self { process, hearing })
+    }
+}
+
+/// Notes each event at the moment that the gateway's clock says.
+async fn hear(mut lines: Lines<BufReader<ChildStdout>>, began: Instant, recorder: Arc<Recorder>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(TapLine::Event { session, at_us, event }) = serde_json::from_str(&line) {
+            recorder.note(session.0, began + std::time::Duration::from_micros(at_us), event);
+        }
+    }
+}
+
+impl Way for Tapped {
+    async fn end(mut self) {
+        // The end of its input is the end of its listening; what it has heard comes before that.
+        drop(self.process.stdin.take());
+        let _ = self.hearing.await;
+        let _ = self.process.wait().await;
+    }
+}
