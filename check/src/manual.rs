@@ -16,15 +16,26 @@ pub fn unseen(statements: &[Statement], seen: &[Hold], before: &Snapshot) -> Vec
         for text in text::statements(&statement.text) {
             for (name, mode) in locks(text) {
                 let Some(relation) = find(&name, before) else { continue };
-                let is_seen = |hold: &&Hold| {
-                    hold.relation == relation
-                        && hold.mode >= mode
-                        && hold.from <= statement.until
-                        && statement.from <= hold.to
-                };
-                if !seen.iter().any(|hold| is_seen(&hold)) {
-                    let (from, to) = (statement.from, statement.until);
-                    holds.push(Hold { relation, mode, from, to, statement: Some(index), seen: Seen::Manual });
+                // An index is built, and dropped, under a lock of its table as well.
+                let table = before.relations.get(&relation).and_then(|one| one.of_table);
+                for relation in
+                    [Some(relation), table.filter(|_| mode < Mode::AccessExclusive)].into_iter().flatten()
+                {
+                    let is_seen = |hold: &Hold| {
+                        let at_once = hold.from <= statement.until && statement.from <= hold.to;
+                        hold.relation == relation && hold.mode >= mode && at_once
+                    };
+                    if !seen.iter().any(is_seen) {
+                        let (from, to) = (statement.from, statement.until);
+                        holds.push(Hold {
+                            relation,
+                            mode,
+                            from,
+                            to,
+                            statement: Some(index),
+                            seen: Seen::Manual,
+                        });
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod cases;
 mod container;
+mod locks;
 mod tools;
 
 use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
