@@ -347,3 +347,6 @@ pub fn skew(heard: &[Heard]) -> Option<f64> {
     });
     differences.min_by(f64::total_cmp)
 }
+
+#[cfg(test)]
+mod tests;
