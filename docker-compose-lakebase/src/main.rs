@@ -43,7 +43,7 @@ enum Own {
     #[command(flatten)]
     Common(commands::Command),
     /// Will this migration work against production? Run in a service's container, on throw-away branches
-    Check(compose_command::check::Args),
+    Check(compose_command::check::CheckArgs),
     /// The embedded Lakebase: the same API and real PostgreSQL on this machine
     #[command(subcommand)]
     Embedded(lakebase_embedded::cli::Command),

@@ -31,7 +31,7 @@ use crate::real::Real;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CheckArgs {
     /// The service whose container runs the command; the one that declares DATABASE_URL, where there is one
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
@@ -43,7 +43,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of Docker, Compose and the model, and of [`command::judged`].
-pub async fn run(call: &Call, args: Args, world: &mut World<'_>) -> Result<u8> {
+pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<u8> {
     if args.check.merge().is_some() {
         return Err(Error::new(
             Kind::Unsupported,
