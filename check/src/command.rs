@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lakebase::commands::room::Full;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
+use lakebase::config::Key;
 use lakebase::env_file;
 use lakebase::env_vars::GITHUB_STEP_SUMMARY;
 use lakebase::error::{Error, Kind, Result};
@@ -197,8 +198,14 @@ fn merge(reference: &str, world: &mut World<'_>) -> Result<(TempDir, Merged)> {
 }
 
 fn plan(args: &Args, place: &impl Place, world: &World<'_>) -> Result<Plan> {
-    let words = if args.command.is_empty() { tool::command(place.folder())? } else { args.command.clone() };
-    let down = args.down.as_deref().map(|text| place.job(&["sh", "-c", text].map(str::to_owned)));
+    let settings = Project::load(args.settings.clone(), world.env, &world.cwd)?.settings;
+    let words = match settings.text(Key::CheckCommand) {
+        _ if !args.command.is_empty() => args.command.clone(),
+        Some(line) => text::command(line),
+        None => tool::command(place.folder())?,
+    };
+    let down = args.down.as_deref().or_else(|| settings.text(Key::CheckDown));
+    let down = down.map(|line| place.job(&text::command(line)));
     let queries = match &args.queries {
         None => None,
         Some(path) => {
@@ -207,7 +214,6 @@ fn plan(args: &Args, place: &impl Place, world: &World<'_>) -> Result<Plan> {
             Some(text::statements(&text).into_iter().map(str::to_owned).collect())
         }
     };
-    let settings = Project::load(args.settings.clone(), world.env, &world.cwd)?.settings;
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let limits = Limits::of(&args.limits, &settings, today)?;
     let deadline = args

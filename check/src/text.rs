@@ -34,6 +34,18 @@ pub fn begins(statement: &str, tag: &str) -> bool {
         && tag.next_back().is_none_or(|last| words.iter().any(|word| word == last))
 }
 
+/// The words of a command that is written as a line: as they are, or the shell's where it says more than words.
+pub fn command(line: &str) -> Vec<String> {
+    let plain = |c: char| c.is_alphanumeric() || " \t-_./:,@+%=".contains(c);
+    // A variable before the program is the shell's, too.
+    let has_variable = line.split_whitespace().next().is_some_and(|word| word.contains('='));
+    if line.chars().all(plain) && !has_variable {
+        line.split_whitespace().map(str::to_owned).collect()
+    } else {
+        ["sh", "-c", line].map(str::to_owned).to_vec()
+    }
+}
+
 /// The words of a statement, comments apart.
 pub fn words(statement: &str) -> impl Iterator<Item = &str> {
     bare(statement).split(|c: char| c.is_whitespace() || c == '(').filter(|word| !word.is_empty())
@@ -162,6 +174,17 @@ mod tests {
                 "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)",
             ]
         );
+    }
+
+    #[test]
+    fn a_line_that_says_more_than_words_is_the_shells() {
+        assert_eq!(
+            command("alembic -c db.ini  upgrade head"),
+            ["alembic", "-c", "db.ini", "upgrade", "head"]
+        );
+        for line in ["cd db && make up", "A=1 make up", "psql -c 'SELECT 1'", "make up > /dev/null"] {
+            assert_eq!(command(line), ["sh", "-c", line]);
+        }
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub enum Key {
     AfterBranch,
     /// Whether a copy that no such file ran on is withheld.
     RequireMask,
+    /// The migration command that `check` runs.
+    CheckCommand,
+    /// The command that undoes it.
+    CheckDown,
+    /// The Compose service whose container runs both.
+    CheckService,
     /// The longest time that a migration may keep clients waiting.
     CheckMaxStall,
     /// The longest time that a migration may take.
@@ -55,7 +61,7 @@ pub enum Key {
 
 impl Key {
     /// Every setting.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::ProjectName,
         Self::ProjectId,
         Self::ParentBranch,
@@ -68,6 +74,9 @@ impl Key {
         Self::MaxAge,
         Self::AfterBranch,
         Self::RequireMask,
+        Self::CheckCommand,
+        Self::CheckDown,
+        Self::CheckService,
         Self::CheckMaxStall,
         Self::CheckMaxDuration,
         Self::CheckMaxWal,
@@ -90,6 +99,9 @@ impl Key {
             Self::MaxAge => "max-age",
             Self::AfterBranch => "after-branch",
             Self::RequireMask => "require-mask",
+            Self::CheckCommand => "check-command",
+            Self::CheckDown => "check-down",
+            Self::CheckService => "check-service",
             Self::CheckMaxStall => "check-max-stall",
             Self::CheckMaxDuration => "check-max-duration",
             Self::CheckMaxWal => "check-max-wal",

@@ -11,6 +11,7 @@ use lakebase::commands::session::{Project, World};
 use lakebase::compose::model::{Model, Service};
 use lakebase::compose::overlay::seat::PROGRAM;
 use lakebase::compose::{consumers, files, overlay};
+use lakebase::config::Key;
 use lakebase::env_vars::Env;
 use lakebase::error::{Error, Kind, Result};
 use lakebase_check::command;
@@ -59,7 +60,8 @@ pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<
     let said = said?;
     said.warn(world);
     overlay::seat::fits(&said.model, &said.database)?;
-    let service = service(&said.model, &said.database, args.service.as_deref())?;
+    let named = args.service.as_deref().or_else(|| settings.text(Key::CheckService));
+    let service = service(&said.model, &said.database, named)?;
     let project = format!("{}-check-{}", said.model.name, std::process::id());
     let place = Container {
         folder: build_folder(&said.model, &service, &world.cwd),

@@ -55,7 +55,10 @@ fn problem(key: Key, settings: &Settings, folder: &Path) -> Option<Error> {
         }
         Key::ProjectId | Key::Database | Key::Profile | Key::DatabaseService => None,
         // `check` itself says what it can't read, before it makes a branch.
-        Key::CheckMaxStall
+        Key::CheckCommand
+        | Key::CheckDown
+        | Key::CheckService
+        | Key::CheckMaxStall
         | Key::CheckMaxDuration
         | Key::CheckMaxWal
         | Key::CheckMaxQueue
