@@ -186,8 +186,7 @@ fn a_branch_that_was_made_and_not_masked_is_masked_by_the_next_command() {
     // And the same for one that was killed while the branch was still being made.
     project.cargo("destroy").ok();
     lab.run("cargo-lakebase", ["embedded", "fault", "add", "stay-in-init"]).ok();
-    killed_after(&project, "Creating branch");
-    wait_for("the branch", || project.has_branch().then_some(()));
+    killed_when(&project, |_| wait_for("the branch", || project.has_branch().then_some(())));
     lab.run("cargo-lakebase", ["embedded", "fault", "clear"]).ok();
     let next = project.lakebase("up -d --wait").ok();
     assert!(
@@ -206,10 +205,15 @@ fn wait_until_said(child: &mut Child, words: &str) {
 
 /// Runs `env`, and kills it as soon as it says this.
 fn killed_after(project: &Project<'_>, words: &str) {
+    killed_when(project, |child| wait_until_said(child, words));
+}
+
+/// Runs `env`, and kills it when `wait` is over.
+fn killed_when(project: &Project<'_>, wait: impl FnOnce(&mut Child)) {
     let mut command = project.command("cargo-lakebase", ["env"]);
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_until_said(&mut child, words);
+    wait(&mut child);
     signal(&child.id().to_string(), "KILL");
     let output = child.wait_with_output().unwrap();
     assert!(output.stdout.is_empty(), "no login before the mask");

@@ -44,13 +44,17 @@ fn what_is_planted_is_found() {
             |program: &mut Command| program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut child = sleep(Command::new("cat").env("PLANTED", planted));
         let mut other = sleep(Command::new("sh").args(["-c", "read line", planted]));
-        let (ours, others) = (Watch::new(secrets.clone()), Watch::new(elsewhere.clone()));
-        let (ours, others) = (ours.end(), others.end());
+        // A list of processes is no snapshot: one that has just come may be in the next one only.
+        let ours = wait_for("both", || {
+            let seen = Watch::new(secrets.clone()).end().found;
+            (seen.len() > 1).then_some(seen)
+        });
+        let others = Watch::new(elsewhere.clone()).end();
         // Their input ends, and so do they.
         drop((child.stdin.take(), other.stdin.take()));
         child.wait().unwrap();
         other.wait().unwrap();
-        let found: Vec<_> = ours.found.iter().map(String::as_str).collect();
+        let found: Vec<_> = ours.iter().map(String::as_str).collect();
         assert_eq!(found, ["cat: environment", "sh: command line"]);
         assert!(others.found.is_empty(), "{:?}", others.found);
     }
