@@ -17,6 +17,9 @@ use crate::runner::How;
 use crate::stall::Stall;
 use lakebase::freshness::Tool;
 
+/// A difference between two runs that is no more than this, in milliseconds, is the machine's.
+const APART: f64 = 100.0;
+
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,7 +100,7 @@ pub struct Verdict {
     pub sentence: String,
     /// What was measured.
     pub lines: Vec<Line>,
-    /// What to say about the exceptions.
+    /// What to say beside the lines: about the exceptions, and where what was computed is not what was measured.
     pub notes: Vec<String>,
 }
 
@@ -152,7 +155,8 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
     lines.extend(line.history());
     lines.push(line.down());
     lines.push(line.again());
-    let mut notes = limits.exceptions.apply(&mut lines);
+    let mut notes = facts.disagreements();
+    notes.extend(limits.exceptions.apply(&mut lines));
     let worst = lines.iter().map(|line| line.grade).max().unwrap_or(Grade::Fine);
     let answer = match (facts.up.ended, worst) {
         _ if facts.up.timeline.sessions == 0 => Answer::Unknown,

@@ -302,3 +302,22 @@ fn an_exception_that_nothing_needed_is_said_and_a_failure_has_none() {
         judged_on(&failed("23505", "could not create unique index"), today, "result until 2027-01-31: x");
     assert_eq!(failed.answer, Answer::Failed);
 }
+
+#[test]
+fn two_runs_that_disagree_are_told_and_the_longer_stall_counts() {
+    use lakebase_check::lock::Client;
+    let mut facts = clean();
+    facts.up.stalls.clear();
+    // A tenth of a second may be the machine's.
+    facts.measured = Some(vec![sample::measured(Client::Reader, ORDERS, 100.0)]);
+    assert!(judged(&facts).notes.is_empty());
+    facts.measured = Some(vec![sample::measured(Client::Reader, ORDERS, 9_000.0)]);
+    let verdict = judged(&facts);
+    assert_eq!(verdict.answer, Answer::Limit);
+    assert_eq!(
+        verdict.notes,
+        [
+            "readers of `orders` waited 9 s in the second run, and by the locks of the first under 1 ms: the longer one counts"
+        ]
+    );
+}

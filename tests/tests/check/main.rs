@@ -5,6 +5,7 @@ mod bad_input;
 mod cases;
 mod container;
 mod locks;
+mod sensors;
 mod tools;
 
 use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
