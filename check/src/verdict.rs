@@ -210,6 +210,27 @@ fn sentence(verdict: &Verdict, lines: &lines::Lines<'_>) -> String {
 }
 
 impl Facts {
+    /// Where the stall that the locks give and the one that clients felt in the second run are far apart: more than half of the
+    /// longer one, and more than a tenth of a second.
+    fn disagreements(&self) -> Vec<String> {
+        let measured = self.measured.iter().flatten();
+        let apart = measured.filter_map(|felt| {
+            let given =
+                self.up.stalls.iter().find(|one| one.table == felt.table && one.client == felt.client);
+            let given = given.map_or(0.0, |one| one.ms);
+            let apart = (felt.ms - given).abs();
+            (apart > APART && apart > felt.ms.max(given) / 2.0).then_some((felt, given))
+        });
+        let note = |(felt, given): (&Stall, f64)| {
+            let (who, table) = (felt.client.name(), self.up.table(felt.table));
+            let (given, felt) = (span(given), span(felt.ms));
+            format!(
+                "{who} of `{table}` waited {felt} in the second run, and by the locks of the first {given}: the longer one counts"
+            )
+        };
+        apart.map(note).collect()
+    }
+
     /// The stalls that count: the longer one of what was computed and what was measured, for each table and client.
     pub fn stalls(&self) -> Vec<Stall> {
         let mut all = self.up.stalls.clone();

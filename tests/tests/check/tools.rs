@@ -209,3 +209,46 @@ fn django_is_found_run_undone_and_run_again() {
     assert_eq!(ran.code, Some(2), "{ran:#?}");
     assert!(ran.stdout.contains("3 rows have no `region`"), "{ran:#?}");
 }
+
+/// A program that is built beside this test.
+fn example(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.is_file(), "{} is not built", path.display());
+    path.display().to_string()
+}
+
+#[test]
+fn sqlx_is_run_by_its_own_migrator() {
+    let lab = Lab::with_embedded();
+    let migrate = example("sqlx_migrate");
+    let files = [
+        ("migrations/1_orders.up.sql", "CREATE TABLE orders (id bigint PRIMARY KEY, region text);\n"),
+        ("migrations/1_orders.down.sql", "DROP TABLE orders;\n"),
+    ];
+    let project = lab.project("shop", &files);
+    let config = format!("LAKEBASE_CHECK_COMMAND='{migrate} run'\nLAKEBASE_CHECK_DOWN='{migrate} undo 1'\n");
+    project.run("cargo-lakebase", ["init", "--project-name", "shop", "--profile", "embedded"]).ok();
+    project.write("lakebase.config", &(project.read("lakebase.config") + &config));
+    // given a production that sqlx itself has made, with rows
+    project.run("cargo-lakebase", ["run", "--", &migrate, "run"]).ok();
+    let history = project.sql("SELECT format('(%s, %L, %L, true, %L, 1)', version, description, installed_on, checksum) FROM _sqlx_migrations");
+    project.production_sql(&format!(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, region text); INSERT INTO orders SELECT n, NULL FROM generate_series(1, 5) AS n;
+         CREATE TABLE _sqlx_migrations (version bigint PRIMARY KEY, description text NOT NULL, installed_on timestamptz NOT NULL
+         DEFAULT now(), success boolean NOT NULL, checksum bytea NOT NULL, execution_time bigint NOT NULL);
+         INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) VALUES {history}"
+    ));
+    // when a migration is clean, by the command that is configured, then it passes, goes back, and does nothing again
+    project.write("migrations/2_note.up.sql", "ALTER TABLE orders ADD COLUMN note text;\n");
+    project.write("migrations/2_note.down.sql", "ALTER TABLE orders DROP COLUMN note;\n");
+    let (ran, found) = report(&project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!((&found["name"], &found["down"]["ok"]), (&"2".into(), &true.into()), "{found:#}");
+    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    // when rows are in its way, then that is said, and how many
+    project.write("migrations/2_note.up.sql", "ALTER TABLE orders ALTER COLUMN region SET NOT NULL;\n");
+    let (ran, _) = report(&project, &[]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stdout.contains("5 rows have no `region`"), "{ran:#?}");
+}
