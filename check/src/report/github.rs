@@ -26,7 +26,7 @@ pub fn text(report: &Report<'_>) -> String {
         let limit = if limit.is_empty() { limit } else { format!(" {limit}") };
         all.push(command(kind, &line.about, &format!("{}{limit}", line.measured)));
     }
-    all.extend(verdict.notes.iter().map(|note| command("warning", "Migration check: exceptions", note)));
+    all.extend(verdict.notes.iter().map(|note| command("warning", "Migration check: note", note)));
     all.join("\n")
 }
 

@@ -69,7 +69,7 @@ fn a_step_of_github_gets_an_annotation_for_what_is_worth_one() {
 ::warning title=Behind an open query of a touched table::no lock_timeout: every later read of `orders` queues for as long as the query lasts (here 5 s) (wanted: lock_timeout set)
 ::warning title=Left behind::constraint not validated `orders_user_fk on orders` (limit 0)
 ::error title=Old application%3A 318 queries::2 fail, such as `SELECT id, area FROM orders WHERE area = $1` (limit 0)
-::warning title=Migration check%3A exceptions::the exception `queries` ended on 2026-01-01: x
+::warning title=Migration check%3A note::the exception `queries` ended on 2026-01-01: x
 ";
     assert_eq!(text, wanted.trim_end());
 }
