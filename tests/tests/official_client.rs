@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use e2e::{Lab, Ran, tools};
+use e2e::{Lab, Ran, tools, wait_for};
 
 /// What the script needs, pinned: the client is the specification that the embedded server is held against. Later clients
 /// (0.157 to 0.162) want a certifi newer than the one that the package index had when this was written.
@@ -31,6 +31,10 @@ fn the_official_client_signs_in_as_a_machine_by_a_secret_and_as_a_job_of_github(
     // given an embedded Lakebase with a project, and two machines that it knows
     let lab = Lab::with_embedded();
     lab.api("POST", "projects?project_id=shop", &serde_json::json!({"spec": {}}));
+    wait_for("production", || {
+        let branch = lab.read("projects/shop/branches/production");
+        (branch["status"]["current_state"] == "READY").then_some(())
+    });
     let python = tools::python(&lab, "official-client", REQUIREMENTS);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official_client/machines.py");
     for (auth_type, flags) in [
