@@ -174,6 +174,13 @@ uninstall_agent() {
   return 0
 }
 
+# What this machine knows of the branches that it made (shared/src/record.rs and forks.rs say where).
+uninstall_record() {
+  local folder=${XDG_STATE_HOME:-$HOME/.local/state}/lakebase
+  rm -f "$folder"/{branches.json,branches.lock,.lakebase-new} "$folder"/forks/{*.json,lock,.lakebase-new}
+  rmdir "$folder/forks" "$folder" 2>/dev/null || true
+}
+
 uninstall() {
   local purge=$1 path detail program stays=()
   if [[ ! -e $manifest ]]; then
@@ -182,6 +189,7 @@ uninstall() {
   fi
   while IFS=$'\t' read -r path detail; do uninstall_demo "$path" "$detail"; done < <(each demo)
   while IFS=$'\t' read -r path detail; do forget_git_user "$path" && forget_git_branch "$path"; done < <(each git-user && each git-branch)
+  [[ -z $purge ]] || uninstall_record
   if program=$(our_program docker-compose-lakebase); then
     "$program" agent --stop || true # It would end by itself ten minutes after the last gateway.
     case ${XDG_RUNTIME_DIR:-} in
