@@ -231,6 +231,20 @@ async fn login(client: &Client, target: &Target, endpoint: &Endpoint, user: Stri
     Ok(Login { user: role.clone(), password, expires: None })
 }
 
+/// A branch that takes logins, with one for this user.
+///
+/// # Errors
+/// The API's own.
+pub async fn login_to(
+    client: &Client,
+    target: &Target,
+    (branch, endpoint): (Branch, Endpoint),
+    user: String,
+) -> Result<Live> {
+    let login = login(client, target, &endpoint, user).await?;
+    Ok(Live { branch, endpoint, login, created: false })
+}
+
 /// Mints another login for a live branch.
 ///
 /// # Errors

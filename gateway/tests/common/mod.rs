@@ -304,6 +304,23 @@ impl Seat {
     }
 
     /// What `psql` says about a login or a query that has to fail.
+    /// Sends these rows to a table and gets them back, then one value of thirty megabytes, without and with TLS.
+    pub fn carries_bulk(&self, rows: u32) {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+        let text: String = (0..rows).map(|number| format!("{number}\t{number:0>90}\n")).collect();
+        std::fs::write(&there, &text).unwrap();
+        self.query("", "CREATE TABLE bulk (id int, text text)");
+        for ssl in ["disable", "require"] {
+            let more = format!("sslmode={ssl}");
+            self.query(&more, "TRUNCATE bulk");
+            self.query(&more, &format!("\\copy bulk FROM '{}'", there.display()));
+            self.query(&more, &format!("\\copy (SELECT * FROM bulk ORDER BY id) TO '{}'", back.display()));
+            assert!(std::fs::read(&back).unwrap() == text.as_bytes(), "{ssl}");
+            assert_eq!(self.query(&more, "SELECT repeat('x', 30000000)").len(), 30_000_000);
+        }
+    }
+
     pub fn failure(&self, more: &str) -> String {
         let output = self.psql(more, "SELECT 1").output().unwrap();
         assert!(!output.status.success(), "{more} should have failed");

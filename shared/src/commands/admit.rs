@@ -5,13 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::session::Session;
 use crate::api::Client;
-use crate::ensure::{self, Live, Login, Observation};
+use crate::ensure::{self, Live, Observation};
 use crate::error::{Error, Kind, Result};
 use crate::forks::ForkId;
 use crate::mask::{Mark, Masks};
 use crate::plan::Step;
 use crate::probe::{self, Door};
-use crate::secret::Secret;
 use crate::sql;
 use crate::ui::{self, Ui};
 
@@ -87,11 +86,9 @@ impl Session {
             return;
         }
         let (Some(branch), Some(endpoint)) = (seen.branch.clone(), seen.endpoint.clone()) else { return };
-        let login = Login { user: seen.user.clone(), password: Secret::new(""), expires: None };
-        let mut live = Live { branch, endpoint, login, created: false };
-        let (session, client) = (self.clone(), client.clone());
+        let (session, client, user) = (self.clone(), client.clone(), seen.user.clone());
         tokio::spawn(async move {
-            if ensure::renew(&client, &session.target, &mut live).await.is_ok() {
+            if let Ok(live) = ensure::login_to(&client, &session.target, (branch, endpoint), user).await {
                 let _ = sql::Session::open(&session.connection(&live), session.auth.ca.as_deref()).await;
             }
         });

@@ -7,11 +7,10 @@ use super::session::{Session, SettingArgs, World};
 use super::table::inert;
 use crate::api::{Branch, BranchPath, Client, Deadline};
 use crate::branch::ResourceId;
-use crate::ensure::{self, Live, Login, READY_WITHIN, Target};
+use crate::ensure::{self, READY_WITHIN, Target};
 use crate::error::{Error, Kind, Result};
 use crate::probe::{self, Door};
 use crate::schema::{self, Change, Edit, Object};
-use crate::secret::Secret;
 
 /// Arguments of `diff`.
 #[derive(Debug, Default, clap::Args)]
@@ -102,11 +101,9 @@ impl Side<'_> {
     /// Every object of a branch's database.
     async fn objects(&self, path: &BranchPath, all: bool) -> Result<Vec<Object>> {
         let Self { session, client, user } = self;
-        let (branch, endpoint) = ensure::ready(client, path, Deadline::after(READY_WITHIN)).await?;
+        let found = ensure::ready(client, path, Deadline::after(READY_WITHIN)).await?;
         let target = Target { path: path.clone(), ..session.target.clone() };
-        let login = Login { user: (*user).to_owned(), password: Secret::new(""), expires: None };
-        let mut live = Live { branch, endpoint, login, created: false };
-        ensure::renew(client, &target, &mut live).await?;
+        let mut live = ensure::login_to(client, &target, found, (*user).to_owned()).await?;
         // The catalogs are for everybody: no role is needed.
         let door = Door {
             database: session.project.settings.database(),
