@@ -28,6 +28,16 @@ pub fn quoted(statement: &str) -> String {
     }
 }
 
+/// What to do where `parent` is locked before `child`, which references it.
+pub fn of_deadlock(parent: &str, child: &str) -> Advice {
+    Advice {
+        why: format!(
+            "an INSERT into `{child}` locks `{child}` and then `{parent}`, which it references; the migration locks `{parent}` first, and where they meet PostgreSQL ends one of them (40P01)"
+        ),
+        instead: format!("change `{child}` first, or each of them in a transaction of its own"),
+    }
+}
+
 /// What to do about a statement that keeps clients waiting.
 pub fn of_stall(statement: &str, rewrites: bool, tool: Option<Tool>) -> Option<Advice> {
     let flat = format!(" {} ", statement.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase());

@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub relations: BTreeMap<u32, Relation>,
     /// Constraints that hold for new rows only.
     pub not_validated: BTreeSet<String>,
+    /// Foreign keys between two tables: the one that references, and the one that is referenced.
+    pub references: BTreeSet<(u32, u32)>,
     /// Every object with its definition.
     pub objects: Vec<Object>,
     /// Functions in SQL whose text does not fit the schema.
@@ -115,6 +117,12 @@ pub async fn read(session: &Session, another: Session) -> Result<Snapshot> {
                        WHERE NOT convalidated AND conrelid <> 0";
     for row in session.rows(constraints, &[]).await? {
         snapshot.not_validated.insert(row.try_get(0).map_err(|error| bad(&error))?);
+    }
+    let references =
+        "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid";
+    for row in session.rows(references, &[]).await? {
+        let pair = row.try_get(0).and_then(|child| Ok((child, row.try_get(1)?)));
+        snapshot.references.insert(pair.map_err(|error| bad(&error))?);
     }
     let numbers = "SELECT pg_database_size(current_database()), \
                    (SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database())";

@@ -5,6 +5,7 @@ use lakebase::schema::Change;
 use serde::Serialize;
 
 use crate::catalog::{self, Left, Relation, Snapshot};
+use crate::deadlock::Crossing;
 use crate::runner::How;
 use crate::stall::Stall;
 use crate::timeline::Timeline;
@@ -69,6 +70,8 @@ pub struct Up {
     pub changes: Vec<Change>,
     /// Stalls by the locks that were held.
     pub stalls: Vec<Stall>,
+    /// Tables that were locked in an order that can deadlock.
+    pub crossings: Vec<Crossing>,
 }
 
 impl Up {

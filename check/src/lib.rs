@@ -11,6 +11,7 @@ pub mod advice;
 pub mod antagonist;
 pub mod catalog;
 pub mod command;
+pub mod deadlock;
 pub mod door;
 pub mod exceptions;
 pub mod facts;

@@ -29,7 +29,7 @@ use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
 use crate::wire::{Heard, Recorder};
-use crate::{manual, offending, progress, tool};
+use crate::{deadlock, manual, offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
 const PROBED: usize = 6;
@@ -214,6 +214,7 @@ fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) 
     let failure = timeline.statements.iter().rev().find_map(|one| one.failure.clone());
     let failure = failure.filter(|_| !matches!(ran.ended.how, How::Code(0)));
     let stalls = stall::computed(&timeline.holds, &timeline.statements, &before);
+    let crossings = deadlock::crossings(&timeline.holds, &timeline.statements, &before);
     let changes = schema::compare(before.objects.clone(), after.objects.clone());
     let left = catalog::left_behind(&before, &after);
     Up {
@@ -228,6 +229,7 @@ fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) 
         left,
         changes,
         stalls,
+        crossings,
     }
 }
 

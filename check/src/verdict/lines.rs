@@ -179,7 +179,17 @@ impl Lines<'_> {
         } else {
             shown.join(" · ") + &rest
         };
-        self.line("locks", "Strongest lock per table", measured, String::new(), Grade::Fine)
+        let about = "Strongest lock per table";
+        let Some(crossing) = self.up().crossings.first() else {
+            return self.line("locks", about, measured, String::new(), Grade::Fine);
+        };
+        let (parent, child) = (self.up().table(crossing.parent), self.up().table(crossing.child));
+        let measured = format!("{measured} · `{parent}` before `{child}` can deadlock");
+        let mut line = self.line("locks", about, measured, String::new(), Grade::Warning);
+        line.objects = names(self.up().crossings.iter().map(|one| self.up().table(one.child)));
+        let advice = advice::of_deadlock(parent, child);
+        (line.why, line.instead) = (Some(advice.why), Some(advice.instead));
+        line
     }
 
     /// What was written.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use e2e::{Lab, Project};
+use e2e::{Lab, Project, tools};
 use serde_json::Value;
 
 use super::report;
@@ -275,7 +275,21 @@ fn all_forms(project: &Project<'_>, way: Way) -> Vec<String> {
 
 #[test]
 fn ddl_takes_the_locks_that_the_manual_states() {
-    let lab = Lab::with_embedded();
+    agrees_with_the_manual(&Lab::with_embedded());
+}
+
+#[test]
+fn ddl_takes_the_locks_that_the_manual_of_17_states() {
+    let lab = Lab::new();
+    let programs = tools::postgres(&lab, "17.10.0-beta.17");
+    lab.start_embedded(&[("LAKEBASE_EMBEDDED_POSTGRES_BIN", programs.to_str().unwrap())]);
+    let version = agrees_with_the_manual(&lab);
+    assert!(version.starts_with("17."), "{version}");
+}
+
+/// Gives the version of the server that agrees.
+#[track_caller]
+fn agrees_with_the_manual(lab: &Lab) -> String {
     let project = lab.project("shop", &[("README.md", "A shop.\n")]);
     project.cargo("init --project-name shop --profile embedded").ok();
     let given: String = (0..FORMS.len()).map(|number| numbered(GIVEN, number) + "\n").collect();
@@ -289,4 +303,5 @@ fn ddl_takes_the_locks_that_the_manual_states() {
         wrong.len(),
         FORMS.len() * ways.len()
     );
+    project.production_sql("SHOW server_version")
 }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod cases;
 mod container;
+mod deadlock;
 mod locks;
 mod sensors;
 mod tools;
