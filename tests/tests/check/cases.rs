@@ -187,6 +187,21 @@ pub const CLEAN: &[Case] = &[
     clean("a type that needs no new table", "ALTER TABLE orders ALTER COLUMN status TYPE varchar(40)"),
     clean("a column with a name for each generation", "ALTER TABLE orders ADD COLUMN area text; CREATE VIEW areas AS SELECT id, coalesce(area, region) AS area FROM orders"),
     clean("a new table with everything", "CREATE TABLE notes (id bigint PRIMARY KEY, text text NOT NULL UNIQUE); CREATE INDEX notes_text ON notes (text); INSERT INTO notes SELECT n, n::text FROM generate_series(1, 20000) AS n; ALTER TABLE notes ALTER COLUMN text TYPE varchar(99)"),
+    clean(
+        "a view that is made anew by its name",
+        "DROP VIEW IF EXISTS orders_of_eu; CREATE VIEW orders_of_eu AS SELECT id, region, total FROM orders WHERE region = 'eu'",
+    ),
+    clean("a type that writes a small table anew", "ALTER TABLE users ALTER COLUMN email TYPE varchar(200)"),
+    clean("a backfill in one piece, of a small table", "UPDATE users SET email = lower(email)"),
+    clean(
+        "a unique constraint, when the duplicates are mended",
+        "UPDATE users SET email = id || email; CREATE UNIQUE INDEX CONCURRENTLY users_email ON users (email);
+         ALTER TABLE users ADD CONSTRAINT users_email UNIQUE USING INDEX users_email",
+    ),
+    clean(
+        "another type for the values that fit, in a column beside",
+        "ALTER TABLE users ADD COLUMN number bigint; UPDATE users SET number = code::bigint WHERE code ~ '^[0-9]+$'",
+    ),
     Case {
         name: "a moment's lock that gives up by itself",
         migration: "SET lock_timeout = '50ms'; ALTER TABLE users ADD COLUMN phone text",

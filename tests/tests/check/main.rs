@@ -113,6 +113,40 @@ fn a_migration_that_hurts_in_production_is_caught() {
     all_hold(HURTFUL);
 }
 
+/// A table of ten million rows, with an index that nobody remembered on what the migration changes.
+const TEN_MILLION: &str = "
+    CREATE TABLE events (id bigint PRIMARY KEY, kind text, note text);
+    INSERT INTO events SELECT n, 'k' || n % 100, 'x' FROM generate_series(1, 10000000) AS n;
+    CREATE INDEX events_forgotten ON events (kind, id);
+    ANALYZE events;
+";
+
+#[test]
+#[ignore = "--full"]
+fn a_backfill_of_ten_million_rows_is_caught_in_all_runs() {
+    // given a production of ten million rows
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.production_sql(TEN_MILLION);
+    let before = branches(&lab);
+    // when they are changed in one piece, which an empty database does at once
+    let migration = "UPDATE events SET kind = upper(kind)";
+    on_empty(&project, "CREATE TABLE events (id bigint PRIMARY KEY, kind text, note text)").ok();
+    on_empty(&project, migration).ok();
+    let (ran, report) = check(&project, migration, &["--max-duration", "30min"]);
+    // then it is said who waits for it, as long as it took, and the forks are gone
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stdout.contains("would block updates of one row on `events` for"), "{ran:#?}");
+    let ms = |stalls: &Value| {
+        let all = stalls.as_array().unwrap().iter().filter(|one| one["client"] == "row");
+        all.map(|one| one["ms"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    let took = report["run"]["ms"].as_f64().unwrap();
+    assert!(ms(&report["stalls"]["computed"]) > took * 0.9, "{report:#}");
+    assert!(ms(&report["stalls"]["measured"]) > took * 0.5, "{report:#}");
+    assert_eq!(branches(&lab), before);
+}
+
 #[test]
 fn the_same_done_right_is_no_alarm() {
     all_hold(CLEAN);
