@@ -36,6 +36,14 @@ pub struct Relation {
     pub grants: BTreeSet<String>,
     /// The columns of the primary key.
     pub primary_key: Vec<String>,
+    /// A table's columns, as SQL writes them, each with the number that no other one ever gets.
+    pub columns: BTreeMap<String, i16>,
+    /// Rows that were inserted since the server began to count.
+    pub inserted: i64,
+    /// Rows that were changed since then.
+    pub updated: i64,
+    /// Rows that were deleted since then.
+    pub deleted: i64,
 }
 
 impl Relation {
@@ -107,6 +115,10 @@ pub async fn read(session: &Session, another: Session) -> Result<Snapshot> {
                 valid: row.try_get("valid")?,
                 grants: row.try_get::<_, Vec<String>>("grants")?.into_iter().collect(),
                 primary_key: row.try_get::<_, Option<Vec<String>>>("primary_key")?.unwrap_or_default(),
+                columns: columns(&row.try_get::<_, Option<Vec<String>>>("columns")?.unwrap_or_default()),
+                inserted: row.try_get("inserted")?,
+                updated: row.try_get("updated")?,
+                deleted: row.try_get("deleted")?,
             };
             Ok((row.try_get("oid")?, relation))
         };
@@ -137,6 +149,15 @@ pub async fn read(session: &Session, another: Session) -> Result<Snapshot> {
     let objects = lakebase::schema::read(another, true).await?;
     snapshot.objects = objects.into_iter().filter(|object| object.schema != SCHEMA).collect();
     Ok(snapshot)
+}
+
+/// Each column is written as its number and its name.
+fn columns(texts: &[String]) -> BTreeMap<String, i16> {
+    let column = |text: &String| {
+        let (number, name) = text.split_once(' ')?;
+        Some((name.to_owned(), number.parse().ok()?))
+    };
+    texts.iter().filter_map(column).collect()
 }
 
 /// Makes each function that is written in SQL again, in transactions that are rolled back: PostgreSQL reads its text then.
@@ -267,6 +288,10 @@ pub(crate) mod tests {
             valid: true,
             grants: grants.iter().map(|grant| (*grant).to_owned()).collect(),
             primary_key: vec!["id".into()],
+            columns: BTreeMap::new(),
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
         }
     }
 

@@ -10,7 +10,11 @@ SELECT c.oid AS oid, n.nspname::text AS schema, quote_ident(n.nspname) || '.' ||
         FROM aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner), '{}') AS grants,
     (SELECT array_agg(quote_ident(a.attname) ORDER BY k.place)
         FROM pg_index p, unnest(p.indkey) WITH ORDINALITY AS k (attribute, place), pg_attribute a
-        WHERE p.indrelid = c.oid AND p.indisprimary AND a.attrelid = c.oid AND a.attnum = k.attribute) AS primary_key
+        WHERE p.indrelid = c.oid AND p.indisprimary AND a.attrelid = c.oid AND a.attnum = k.attribute) AS primary_key,
+    (SELECT array_agg(attnum || ' ' || quote_ident(attname)) FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND c.relkind = 'r') AS columns,
+    pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
+    pg_stat_get_tuples_deleted(c.oid) AS deleted
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index i ON i.indexrelid = c.oid

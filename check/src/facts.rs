@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::catalog::{self, Left, Relation, Snapshot};
 use crate::deadlock::Crossing;
+use crate::lost::Lost;
 use crate::runner::How;
 use crate::stall::Stall;
 use crate::timeline::Timeline;
@@ -136,8 +137,8 @@ pub struct Down {
     pub ok: bool,
     /// What is not as it was at the start, a line for each object.
     pub differs: Vec<String>,
-    /// Tables that lost rows, and how many.
-    pub lost: Vec<(String, i64)>,
+    /// What of the data is gone.
+    pub lost: Vec<Lost>,
     /// Whether the way up worked once more.
     pub up_again: Option<bool>,
 }

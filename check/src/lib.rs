@@ -19,6 +19,7 @@ pub mod fork;
 pub mod history;
 pub mod limits;
 pub mod lock;
+pub mod lost;
 pub mod manual;
 pub mod offending;
 pub mod place;

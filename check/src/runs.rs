@@ -29,7 +29,7 @@ use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
 use crate::wire::{Heard, Recorder};
-use crate::{deadlock, manual, offending, progress, tool};
+use crate::{deadlock, lost, manual, offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
 const PROBED: usize = 6;
@@ -170,7 +170,7 @@ pub async fn clean(
             facts.again = Some(again(place, &fork, &control, plan, &facts.up.after, ui).await?);
         }
         if let Some(job) = &way_back {
-            facts.down = Some(down(place, &fork, &control, job, plan, &facts.up.before, ui).await?);
+            facts.down = Some(down(place, &fork, &control, job, plan, &facts.up, ui).await?);
         }
     }
     Ok(facts)
@@ -265,13 +265,14 @@ async fn down(
     control: &sql::Session,
     job: &Job,
     plan: &Plan,
-    before: &Snapshot,
+    up: &Up,
     ui: &mut Ui,
 ) -> Result<Down> {
     let ran = run(place, fork, job, plan, Instant::now(), "down", ui).await?;
     let now = catalog::read(control, fork.enter().await?).await?;
     let ok = ran.ended.how == How::Code(0);
-    let mut down = Down { ok, differs: differences(before, &now), lost: Vec::new(), up_again: None };
+    let lost = if ok { lost::lost(&up.before, &up.after, &now) } else { Vec::new() };
+    let mut down = Down { ok, differs: differences(&up.before, &now), lost, up_again: None };
     if ok {
         let ran = run(place, fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
         down.up_again = Some(ran.ended.how == How::Code(0));

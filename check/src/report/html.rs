@@ -114,7 +114,7 @@ fn lists(report: &Report<'_>) -> String {
     let down = facts.down.iter();
     let differs = down.clone().flat_map(|down| &down.differs).map(|text| words(text));
     let lost = down.flat_map(|down| &down.lost);
-    let lost = lost.map(|(table, rows)| format!("<code>{}</code> lost {rows} rows", inert(table)));
+    let lost = lost.map(|lost| format!("{} are lost", words(&lost.what)));
     lists.push(("Not as before, after the way down", differs.chain(lost).collect()));
     let again = facts.again.iter().flat_map(|again| &again.changed);
     lists.push(("Changed by the second run", again.map(|text| words(text)).collect()));

@@ -339,30 +339,33 @@ impl Lines<'_> {
         let Some(down) = &self.facts.down else {
             return self.line("down", about, "not tried".into(), "clean".into(), Grade::Unseen);
         };
-        let trouble = if !down.ok {
-            Some(("the way back fails".to_owned(), "whoever has to undo it in a hurry can't"))
+        let lost = |by_down: bool| down.lost.iter().find(|lost| lost.by_down == by_down);
+        let (trouble, why) = if !down.ok {
+            ("the way back fails".to_owned(), "whoever has to undo it in a hurry can't")
         } else if let Some(first) = down.differs.first() {
             let measured = match down.differs.len() {
                 1 => format!("1 object is not as before: {first}"),
                 count => format!("{count} objects are not as before, such as {first}"),
             };
-            Some((measured, "after down the schema is not what it was"))
-        } else if let Some((table, rows)) = down.lost.first() {
-            Some((format!("{rows} rows of `{table}` are lost"), "the way back takes rows with it"))
+            (measured, "after down the schema is not what it was")
+        } else if let Some(lost) = lost(true) {
+            (format!("{} are lost", lost.what), "the way back takes what was there before")
         } else if down.up_again == Some(false) {
-            Some(("up fails after down".to_owned(), "the way back leaves something that is in the way"))
+            ("up fails after down".to_owned(), "the way back leaves something that is in the way")
+        } else if let Some(lost) = lost(false) {
+            // What is meant to go is gone, with a way back or without.
+            let measured = format!("{} are lost", lost.what);
+            let mut line = self.line("down", about, measured, "clean".into(), Grade::Warning);
+            line.why = Some("the migration takes it, and no way back can bring it again".into());
+            line.instead = Some("do that in a release of its own, when nobody will go back behind it".into());
+            return line;
         } else {
-            None
+            return self.line("down", about, "clean".into(), "clean".into(), Grade::Fine);
         };
-        match trouble {
-            None => self.line("down", about, "clean".into(), "clean".into(), Grade::Fine),
-            Some((trouble, why)) => {
-                let mut line = self.line("down", about, trouble, "clean".into(), Grade::Limit);
-                line.why = Some(why.into());
-                line.instead = Some("write the downgrade, or say in it that there is none".into());
-                line
-            }
-        }
+        let mut line = self.line("down", about, trouble, "clean".into(), Grade::Limit);
+        line.why = Some(why.into());
+        line.instead = Some("write the downgrade, or say in it that there is none".into());
+        line
     }
 
     /// Whether a second run does nothing.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lakebase_check::facts::Facts;
 use lakebase_check::lock::Mode;
+use lakebase_check::lost::Lost;
 use lakebase_check::report::Format;
 use serde_json::{Value, json};
 
@@ -95,7 +96,7 @@ fn names_and_texts_from_elsewhere_are_text() {
         *why = EVIL.into();
     }
     facts.down.as_mut().unwrap().differs = vec![EVIL.into()];
-    facts.down.as_mut().unwrap().lost = vec![(EVIL.into(), 1)];
+    facts.down.as_mut().unwrap().lost = vec![Lost { what: EVIL.into(), by_down: true }];
     facts.again.as_mut().unwrap().changed = vec![EVIL.into()];
     facts.queue.as_mut().unwrap()[0].table = EVIL.into();
     facts.unseen = vec![EVIL.into()];

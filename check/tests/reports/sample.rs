@@ -31,6 +31,10 @@ pub fn relation(name: &str, bytes: i64, rows: f64) -> Relation {
         valid: true,
         grants: BTreeSet::new(),
         primary_key: vec!["id".into()],
+        columns: BTreeMap::new(),
+        inserted: 0,
+        updated: 0,
+        deleted: 0,
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::civil::date;
 use lakebase_check::facts::{Again, Down, Facts, Queries, Queue};
 use lakebase_check::limits::Limits;
 use lakebase_check::lock::Mode;
+use lakebase_check::lost::Lost;
 use lakebase_check::runner::How;
 use lakebase_check::verdict::{self, Answer, Grade, Line, Verdict};
 use lakebase_check::wire::Failure;
@@ -157,7 +158,8 @@ fn each_other_line_says_what_is_too_much_and_decides() {
             "down",
             "12 rows of `users` are lost",
             Box::new(|facts| {
-                facts.down.as_mut().unwrap().lost = vec![("users".into(), 12)];
+                facts.down.as_mut().unwrap().lost =
+                    vec![Lost { what: "12 rows of `users`".into(), by_down: true }];
             }),
         ),
         (

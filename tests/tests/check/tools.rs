@@ -93,6 +93,17 @@ fn alembic_is_found_run_undone_and_run_again() {
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert!(found["down"]["differs"][0].as_str().unwrap().contains("orders.note"), "{found:#}");
 
+    // when rows go and do not come again, then it counts who takes them: the way back must not
+    for (up, down, code, words) in [
+        ("DELETE FROM orders WHERE id <= 9", "SELECT 1", 0, "9 rows of `orders` are lost"),
+        ("SELECT 1", "DELETE FROM orders WHERE id <= 9", 1, "9 rows of `orders` are lost"),
+    ] {
+        let [up, down] = [up, down].map(|sql| format!("op.execute('{sql}')"));
+        project.write("db/versions/0002.py", &revision("0002", Some("0001"), &up, &down));
+        let (ran, _) = report(&project, &["--quick"]);
+        assert!(ran.code == Some(code) && ran.stdout.contains(words), "{up}: {ran:#?}");
+    }
+
     // when a column is renamed under the application that runs, then its queries fail
     project.write(
         "db/versions/0002.py",

@@ -232,9 +232,10 @@ pub fn branches(lab: &Lab, project: &str) -> Vec<Value> {
     let (mut all, mut token) = (Vec::new(), String::new());
     loop {
         let path = format!("/api/2.0/postgres/projects/{project}/branches?page_token={token}");
-        let page = lab.ask("GET", &path, None).body;
-        all.extend(page["branches"].as_array().cloned().unwrap_or_default());
-        match page["next_page_token"].as_str().filter(|next| !next.is_empty()) {
+        let page = lab.ask("GET", &path, None);
+        assert_eq!(page.status, 200, "{}", page.body);
+        all.extend(page.body["branches"].as_array().cloned().unwrap_or_default());
+        match page.body["next_page_token"].as_str().filter(|next| !next.is_empty()) {
             Some(next) => token = next.to_owned(),
             None => return all,
         }

@@ -143,6 +143,8 @@ impl World<'_> {
             }
             _ => strike::run(&mut self.command(scenario)),
         };
+        // What is looked at below is read through the same API.
+        self.lab.call("DELETE", "/embedded/faults", &json!({}));
         let mut violations = Vec::new();
         let mut holds = |holds: bool, what: String| {
             if !holds {
@@ -184,7 +186,6 @@ impl World<'_> {
         for half in view::halves(self.lab, &self.project.folder, [&before, &wanted.texts]) {
             holds(false, format!("half a file is left: {half}"));
         }
-        self.lab.call("DELETE", "/embedded/faults", &json!({}));
         let again = self.undisturbed(scenario);
         holds(again.code == undisturbed.code, format!("the next run fails: {}", again.stderr));
         for difference in self.view(scenario).differences(wanted) {
