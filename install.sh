@@ -177,8 +177,8 @@ uninstall_agent() {
 # What this machine knows of the branches that it made (shared/src/record.rs and forks.rs say where).
 uninstall_record() {
   local folder=${XDG_STATE_HOME:-$HOME/.local/state}/lakebase
-  rm -f "$folder"/{branches.json,branches.lock,.lakebase-new} "$folder"/forks/{*.json,lock,.lakebase-new}
-  rmdir "$folder/forks" "$folder" 2>/dev/null || true
+  rm -f "$folder"/{branches.json,branches.lock,.lakebase-new} "$folder"/forks/{*.json,lock,.lakebase-new} "$folder"/checks/*.{json,new}
+  rmdir "$folder/forks" "$folder/checks" "$folder" 2>/dev/null || true
 }
 
 uninstall() {

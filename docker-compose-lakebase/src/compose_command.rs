@@ -3,13 +3,14 @@
 pub mod check;
 mod leftovers;
 mod plan;
+mod rehearsals;
 
 use std::path::{Path, PathBuf};
 
 use lakebase::api::Client;
 use lakebase::auth::{self, Auth, Way};
-use lakebase::commands::destroy;
 use lakebase::commands::session::{Project, Session, SettingArgs, World};
+use lakebase::commands::{destroy, prune};
 use lakebase::compose::model::{Model, Service};
 use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
@@ -222,6 +223,15 @@ pub async fn destroy(call: &Call, args: destroy::Args, world: &mut World<'_>) ->
         changed.real.run_compose(changed.arguments(&["down".to_owned()]), &masked()).await?;
     }
     destroy::run(&session, world).await
+}
+
+/// Removes what checks that were killed left on the engine, then the branches that are over.
+///
+/// # Errors
+/// Those of [`prune::run`].
+pub async fn prune(call: &Call, args: prune::Args, world: &mut World<'_>) -> Result<()> {
+    rehearsals::prune(call, args.is_dry_run(), world).await;
+    prune::run(args, world).await
 }
 
 /// What Compose says of the project.

@@ -145,6 +145,7 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             return with_world(&env, ui, async |world| {
                 match command {
                     commands::Command::Destroy(args) => compose_command::destroy(&call, args, world).await?,
+                    commands::Command::Prune(args) => compose_command::prune(&call, args, world).await?,
                     commands::Command::Doctor(args) => {
                         let face = async |known: Known<'_>| doctor::checks(&call, known).await;
                         commands::doctor::run(args, world, face).await?;

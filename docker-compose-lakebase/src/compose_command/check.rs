@@ -24,6 +24,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinHandle;
 
+use super::rehearsals::{self, Held, Rehearsal};
 use super::{Said, read};
 use crate::agent::{self, Registration};
 use crate::call::Call;
@@ -55,24 +56,29 @@ pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     let settings = Project::load(args.check.settings().clone(), world.env, &world.cwd)?.settings;
-    let (said, image) =
-        tokio::join!(read(&real, call, &files, &settings, &world.cwd), gateway::prepare(&real, world.env));
-    let said = said?;
+    let (said, image, engine) = tokio::join!(
+        read(&real, call, &files, &settings, &world.cwd),
+        gateway::prepare(&real, world.env),
+        rehearsals::engine(&real)
+    );
+    let (said, engine) = (said?, engine?);
     said.warn(world);
     overlay::seat::fits(&said.model, &said.database)?;
     let named = args.service.as_deref().or_else(|| settings.text(Key::CheckService));
     let service = service(&said.model, &said.database, named)?;
-    let project = format!("{}-check-{}", said.model.name, std::process::id());
+    let dead = rehearsals::dead(&world.cwd, world.env);
+    rehearsals::sweep(dead, &engine, &real, world.env, &world.cwd, world.ui).await;
+    let overlay = |project: &str| files::override_path(&files, project, &world.cwd);
+    let rehearsal = Rehearsal::new(&said.model.name, &world.cwd, engine, overlay)?.hold(world.env)?;
     let place = Container {
         folder: build_folder(&said.model, &service, &world.cwd),
-        overlay: files::override_path(&files, &project, &world.cwd),
         env: world.env.clone(),
         cwd: world.cwd.clone(),
         image: image?,
         real,
         said,
         service,
-        project,
+        rehearsal,
     };
     command::judged(args.check, &place, world).await
 }
@@ -116,18 +122,25 @@ struct Container {
     real: Real,
     said: Said,
     service: String,
-    project: String,
+    rehearsal: Held,
     image: String,
-    overlay: PathBuf,
     folder: PathBuf,
     env: Env,
     cwd: PathBuf,
 }
 
 impl Container {
+    fn project(&self) -> &str {
+        &self.rehearsal.rehearsal.project
+    }
+
+    fn overlay(&self) -> &Path {
+        self.rehearsal.rehearsal.overlay()
+    }
+
     fn arguments(&self, words: &[&str]) -> Vec<String> {
-        let overlay = self.overlay.display().to_string();
-        let own = ["-p", &self.project, "-f", &overlay];
+        let overlay = self.overlay().display().to_string();
+        let own = ["-p", self.project(), "-f", &overlay];
         self.said
             .flags
             .iter()
@@ -144,12 +157,12 @@ impl Container {
             CredentialWay::of(&session.auth, &session.project.settings, &self.env, variables, &self.cwd);
         let docker = self.real.for_agent(&self.env, &self.cwd);
         let only = Some(fork.live.branch.uid.as_str());
-        let place = agent::Place { project: &self.project, service: &self.said.database, endpoint, only };
+        let place = agent::Place { project: self.project(), service: &self.said.database, endpoint, only };
         agent::register(Registration::new(docker, place, way), &self.env)
     }
 
     async fn gateway(&self) -> Result<String> {
-        let project = format!("label=com.docker.compose.project={}", self.project);
+        let project = format!("label=com.docker.compose.project={}", self.project());
         let service = format!("label=com.docker.compose.service={}", self.said.database);
         let ids = self.real.docker(&["ps", "-q", "--filter", &project, "--filter", &service]).await?;
         ids.lines()
@@ -163,7 +176,7 @@ impl Container {
         self.real
             .quietly(self.arguments(&["down", "--timeout", "1", "--rmi", "local", "--remove-orphans"]))
             .await?;
-        let own = format!("label=com.docker.compose.project={}", self.project);
+        let own = format!("label=com.docker.compose.project={}", self.project());
         let volumes = self.real.docker(&["volume", "ls", "-q", "--filter", &own]).await?;
         for volume in volumes.lines() {
             self.real.docker(&["volume", "rm", volume]).await?;
@@ -193,18 +206,19 @@ impl Place for Container {
 
     async fn open(&self, fork: &Fork, recorder: &Arc<Recorder>) -> Result<Tapped> {
         let seat = gateway::seat(self.image.clone(), &fork.session, &fork.live);
-        let text = overlay::rehearsal::text(&self.said.model, &self.said.database, &seat)?;
-        files::write_override(&self.overlay, &text)?;
+        let text = overlay::rehearsal::text(&self.said.model, &self.said.database, &seat, self.project())?;
+        files::write_override(self.overlay(), &text)?;
+        self.rehearsal.note(false);
         self.register(fork)?;
         self.real.quietly(self.arguments(&["up", "--detach", "--wait", &self.said.database])).await?;
         Tapped::listen(&self.real, &self.gateway().await?, Arc::clone(recorder)).await
     }
 
     async fn leave(&self) {
-        // What could not be removed is seen in `docker ps`; the fork behind it goes all the same.
-        let _ = self.remove().await;
-        agent::forget(&self.real.for_agent(&self.env, &self.cwd), &self.project, &self.env);
-        let _ = std::fs::remove_file(&self.overlay);
+        // What could not be removed now is the next check's to remove; the fork behind it goes all the same.
+        self.rehearsal.note(self.remove().await.is_ok());
+        agent::forget(&self.real.for_agent(&self.env, &self.cwd), self.project(), &self.env);
+        let _ = std::fs::remove_file(self.overlay());
     }
 }
 

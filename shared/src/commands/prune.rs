@@ -36,6 +36,13 @@ pub struct Args {
     settings: SettingArgs,
 }
 
+impl Args {
+    /// Whether nothing is to be changed.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+}
+
 /// Deletes each, and forgets it; then forgets what was recorded and is no longer there.
 ///
 /// # Errors

@@ -9,23 +9,29 @@ use crate::compose::model::{Model, Service};
 use crate::env_vars;
 use crate::error::Result;
 
-/// The text of the override file.
+/// Label of every container of a rehearsal: the name of its project.
+pub const CHECK: &str = "lakebase.check";
+
+/// The text of the override file. `check` is the name of the rehearsal's own project.
 ///
 /// # Errors
 /// Those of [`seat::fits`].
-pub fn text(model: &Model, database: &str, seat: &Seat) -> Result<String> {
+pub fn text(model: &Model, database: &str, seat: &Seat, check: &str) -> Result<String> {
     let mut services = seat::services(model, database, seat)?;
     for (name, service) in &model.services {
         let change = services.entry(name.as_str().into()).or_insert_with(|| Value::Mapping(Mapping::new()));
         let Value::Mapping(change) = change else { continue };
         change.extend(alone(service));
+        let labels = change.entry("labels".into()).or_insert_with(|| Value::Mapping(Mapping::new()));
+        if let Value::Mapping(labels) = labels {
+            labels.insert(CHECK.into(), check.into());
+        }
         if name == database
             && let Some(Value::Mapping(environment)) = change.get_mut("environment")
         {
             environment.insert(env_vars::LAKEBASE_TAP.into(), "1".into());
         }
     }
-    services.retain(|_, change| !matches!(change, Value::Mapping(change) if change.is_empty()));
     let what = format!("It rehearses a migration on a gateway in the seat of `{database}`.");
     Ok(document(&what, services, only_of(model, database)))
 }
@@ -59,7 +65,7 @@ mod tests {
             fork: "fork-1".into(),
             endpoint: "projects/shop/branches/check/endpoints/primary".into(),
         };
-        let text = text(&model, "db", &seat).unwrap();
+        let text = text(&model, "db", &seat, "shop-check-7").unwrap();
         let root: Value = serde_yaml::from_str(&text).unwrap();
         let services = root.get("services").unwrap();
         for (service, keys) in [("db", &["ports", "container_name"][..]), ("cache", &["ports"])] {
@@ -71,6 +77,8 @@ mod tests {
             }
         }
         assert_eq!(services["db"]["environment"]["LAKEBASE_TAP"], "1");
-        assert!(services.get("idle").is_none() && services.get("web").is_some());
+        for service in model.services.keys() {
+            assert_eq!(services[service.as_str()]["labels"][CHECK], "shop-check-7", "{text}");
+        }
     }
 }
