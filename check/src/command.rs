@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use lakebase::commands::room::Full;
@@ -127,10 +128,12 @@ async fn rehearse(
     world: &mut World<'_>,
 ) -> Result<Facts> {
     let client = first.client().await?;
+    // One for both forks: a word that comes between them counts as well.
+    let mut ended = pin!(interrupted(place));
     let ends = first.clone();
     let ran = tokio::select! {
         ran = runs::clean(place, first, client.clone(), plan, world.ui) => ran,
-        error = interrupted() => Err(error),
+        error = &mut ended => Err(error),
     };
     place.leave().await;
     let gone = delete(&ends, &client, world, ran.is_err()).await;
@@ -140,7 +143,7 @@ async fn rehearse(
         let ends = second.clone();
         let ran = tokio::select! {
             ran = runs::among_clients(place, second, client.clone(), plan, &mut facts, world.ui) => ran,
-            error = interrupted() => Err(error),
+            error = &mut ended => Err(error),
         };
         place.leave().await;
         let gone = delete(&ends, &client, world, ran.is_err()).await;
@@ -174,7 +177,8 @@ async fn delete(
     }
 }
 
-async fn interrupted() -> Error {
+/// Why the check has to end, as soon as it has.
+async fn interrupted(place: &impl Place) -> Error {
     let ended = |by: &str| Error::new(Kind::Interrupted, format!("ended by {by}"));
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -184,6 +188,7 @@ async fn interrupted() -> Error {
     tokio::select! {
         _ = interrupt.recv() => ended("Ctrl-C"),
         _ = terminate.recv() => ended("SIGTERM"),
+        error = place.abandoned() => error,
     }
 }
 

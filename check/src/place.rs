@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lakebase::commands::session::Session;
 use lakebase::connection::{Connection, MISLEADING};
 use lakebase::env_vars;
-use lakebase::error::Result;
+use lakebase::error::{Error, Result};
 use lakebase::secret::Secret;
 
 use crate::door::Door;
@@ -34,6 +34,11 @@ pub trait Place {
     /// # Errors
     /// Whatever is in the way.
     fn open(&self, fork: &Fork, recorder: &Arc<Recorder>) -> impl Future<Output = Result<Self::Way>>;
+
+    /// Ends when whoever started the check went away, and no signal said so.
+    fn abandoned(&self) -> impl Future<Output = Error> {
+        std::future::pending()
+    }
 
     /// Takes away what [`Place::open`] made and the next run would have used. The fork goes next.
     fn leave(&self) -> impl Future<Output = ()> {

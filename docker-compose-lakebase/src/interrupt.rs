@@ -5,16 +5,34 @@ use lakebase::env_vars::{DOCKER_PLUGIN_SOCKET, Env};
 use lakebase::error::{Error, Kind};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 
-/// Ends when Docker closed the plugin's socket; never, where there is none.
-pub async fn by_docker(env: &Env) -> Error {
-    if let Some(mut socket) = env.get(DOCKER_PLUGIN_SOCKET).and_then(connect) {
-        let mut byte = [0];
-        // Docker sends nothing; an error or the end means that it is gone.
-        while matches!(socket.read(&mut byte).await, Ok(1..)) {}
-        return Error::new(Kind::Interrupted, "ended by Docker");
+/// Docker's word. What was heard once stays heard: nobody can connect to a socket that is closed.
+#[derive(Clone)]
+pub struct Docker(watch::Receiver<bool>);
+
+impl Docker {
+    /// Listens from now on, in the background.
+    pub fn heard(env: &Env) -> Self {
+        let (say, heard) = watch::channel(false);
+        if let Some(mut socket) = env.get(DOCKER_PLUGIN_SOCKET).and_then(connect) {
+            tokio::spawn(async move {
+                let mut byte = [0];
+                // Docker sends nothing; an error or the end means that it is gone.
+                while matches!(socket.read(&mut byte).await, Ok(1..)) {}
+                say.send_replace(true);
+            });
+        }
+        Self(heard)
     }
-    std::future::pending().await
+
+    /// Ends when Docker closed the plugin's socket; never, where there is none.
+    pub async fn ended(&self) -> Error {
+        match self.0.clone().wait_for(|is_closed| *is_closed).await {
+            Ok(_) => Error::new(Kind::Interrupted, "ended by Docker"),
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 /// Docker names an abstract socket with `@` on Linux, a path elsewhere (`cli-plugins/socket`).

@@ -139,7 +139,9 @@ fn settle(ui: &mut Ui) -> Result<u8> {
             lakebase_embedded::cli::run(command, &lookup, out, err)?;
         }
         Own::Check(args) => {
-            return with_world(&env, ui, async |world| compose_command::check::run(&call, args, world).await);
+            return in_world(&env, ui, async |world, docker| {
+                compose_command::check::run(&call, args, docker, world).await
+            });
         }
         Own::Common(command) => {
             return with_world(&env, ui, async |world| {
@@ -161,6 +163,20 @@ fn settle(ui: &mut Ui) -> Result<u8> {
 
 /// Runs `work` until it ends or Docker goes away.
 fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> Result<u8>) -> Result<u8> {
+    in_world(env, ui, async |world, docker| {
+        tokio::select! {
+            ended = work(world) => ended,
+            error = docker.ended() => Err(error),
+        }
+    })
+}
+
+/// Runs `work` until it ends; it is told when Docker goes away.
+fn in_world(
+    env: &Env,
+    ui: &mut Ui,
+    work: impl AsyncFnOnce(&mut World<'_>, interrupt::Docker) -> Result<u8>,
+) -> Result<u8> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
     let embedded = || agent::embedded(&lookup);
     let cwd = std::env::current_dir().map_err(|error| Error::io("finding the current folder", &error))?;
@@ -169,12 +185,7 @@ fn with_world(env: &Env, ui: &mut Ui, work: impl AsyncFnOnce(&mut World<'_>) -> 
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting", &error))?;
-    let ended = runtime.block_on(async {
-        tokio::select! {
-            ended = work(&mut world) => ended,
-            error = interrupt::by_docker(env) => Err(error),
-        }
-    });
+    let ended = runtime.block_on(async { work(&mut world, interrupt::Docker::heard(env)).await });
     // A name that nobody resolves must not keep an answer that is there already.
     runtime.shutdown_background();
     ended

@@ -29,6 +29,7 @@ use super::{Said, read};
 use crate::agent::{self, Registration};
 use crate::call::Call;
 use crate::gateway;
+use crate::interrupt::Docker;
 use crate::real::Real;
 
 /// Arguments of `check`.
@@ -44,8 +45,26 @@ pub struct CheckArgs {
 /// Judges a migration that runs in a service's container. Gives the exit code.
 ///
 /// # Errors
-/// Those of Docker, Compose and the model, and of [`command::judged`].
-pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<u8> {
+/// Those of [`container`] and of [`command::judged`].
+pub async fn run(call: &Call, args: CheckArgs, docker: Docker, world: &mut World<'_>) -> Result<u8> {
+    let container = tokio::select! {
+        container = container(call, &args, docker.clone(), world) => container?,
+        error = docker.ended() => return Err(error),
+    };
+    // From here on there is something to tidy up, whoever ends it.
+    command::judged(args.check, &container, world).await
+}
+
+/// The container that the command will run in, of which nothing is there yet.
+///
+/// # Errors
+/// Those of Docker, Compose and the model.
+async fn container(
+    call: &Call,
+    args: &CheckArgs,
+    docker: Docker,
+    world: &mut World<'_>,
+) -> Result<Container> {
     if args.check.merge().is_some() {
         return Err(Error::new(
             Kind::Unsupported,
@@ -70,7 +89,7 @@ pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<
     rehearsals::sweep(dead, &engine, &real, world.env, &world.cwd, world.ui).await;
     let overlay = |project: &str| files::override_path(&files, project, &world.cwd);
     let rehearsal = Rehearsal::new(&said.model.name, &world.cwd, engine, overlay)?.hold(world.env)?;
-    let place = Container {
+    Ok(Container {
         folder: build_folder(&said.model, &service, &world.cwd),
         env: world.env.clone(),
         cwd: world.cwd.clone(),
@@ -79,8 +98,8 @@ pub async fn run(call: &Call, args: CheckArgs, world: &mut World<'_>) -> Result<
         said,
         service,
         rehearsal,
-    };
-    command::judged(args.check, &place, world).await
+        docker,
+    })
 }
 
 /// The service that runs the command.
@@ -123,6 +142,7 @@ struct Container {
     said: Said,
     service: String,
     rehearsal: Held,
+    docker: Docker,
     image: String,
     folder: PathBuf,
     env: Env,
@@ -212,6 +232,10 @@ impl Place for Container {
         self.register(fork)?;
         self.real.quietly(self.arguments(&["up", "--detach", "--wait", &self.said.database])).await?;
         Tapped::listen(&self.real, &self.gateway().await?, Arc::clone(recorder)).await
+    }
+
+    async fn abandoned(&self) -> Error {
+        self.docker.ended().await
     }
 
     async fn leave(&self) {

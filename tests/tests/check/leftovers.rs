@@ -46,11 +46,12 @@ fn all(project: &Project<'_>) -> Vec<String> {
     [containers(project), networks, volumes].concat()
 }
 
-/// A check in the middle of its migration, and the name of its small project.
-fn check(project: &Project<'_>) -> (Child, String) {
+/// A check in the middle of its migration, and the name of its small project. `call` is one way to `docker compose
+/// lakebase`.
+fn check(project: &Project<'_>, call: &[&str]) -> (Child, String) {
     let before = containers(project);
     let migration = "psql -Xqc 'SELECT 1' \"$DATABASE_URL\"; exec sleep 1000";
-    let mut check = project.command("docker-compose-lakebase", ["check", "--", "sh", "-c", migration]);
+    let mut check = project.command(call[0], [&call[1..], &["check", "--", "sh", "-c", migration]].concat());
     let child = check.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let small = wait_for("the migration to run", || {
         let new = containers(project).into_iter().filter(|name| !before.contains(name));
@@ -79,8 +80,8 @@ fn what_a_killed_check_leaves_goes_with_the_next_and_nothing_else_does() {
     let project = project(&lab);
     let own = Elses(&project, ["volume", "rm"], format!("{}-own", project.compose_name));
     // given a check that was killed in its migration, and one that runs
-    let (mut killed, dead) = check(&project);
-    let (mut running, alive) = check(&project);
+    let (mut killed, dead) = check(&project, &["docker-compose-lakebase"]);
+    let (mut running, alive) = check(&project, &["docker-compose-lakebase"]);
     killed.kill().unwrap();
     killed.wait().unwrap();
     // and a container of a project that has such a name and an old process id, and is not ours
@@ -124,4 +125,24 @@ fn what_a_killed_check_leaves_goes_with_the_next_and_nothing_else_does() {
     project.run("docker-compose-lakebase", ["prune", "--yes"]).ok();
     let checks = lab.path("home/.local/state/lakebase/checks");
     assert_eq!(std::fs::read_dir(checks).unwrap().count(), 0);
+}
+
+#[test]
+fn docker_ends_a_check_without_a_signal_and_it_tidies_up() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    let own = Elses(&project, ["volume", "rm"], format!("{}-own", project.compose_name));
+    // given a check that Docker started, off a terminal
+    let (mut docker, small) = check(&project, &["docker", "compose", "lakebase"]);
+    assert!(!of(&all(&project), &small).is_empty());
+    // when Docker alone is told to end, which closes its plugin's socket
+    signal(&docker.id().to_string(), "TERM");
+    let status = docker.wait().unwrap();
+    // then it is as with Ctrl-C: no fork, no container, nothing to tidy up later
+    assert_eq!(status.code(), Some(89));
+    assert_eq!(super::branches(&lab).len(), 1);
+    assert_eq!(all(&project), Vec::<String>::new());
+    let checks = lab.path("home/.local/state/lakebase/checks");
+    assert_eq!(std::fs::read_dir(checks).unwrap().count(), 0);
+    drop(own);
 }
