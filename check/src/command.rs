@@ -14,7 +14,6 @@ use lakebase::env_vars::GITHUB_STEP_SUMMARY;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::identity::{self, Merged};
 use lakebase::ui::visible;
-use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::facts::Facts;
@@ -65,8 +64,15 @@ pub struct Args {
 /// # Errors
 /// As for [`judged`], and those of a merge.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
-    let merge = args.with.as_deref().map(|reference| merge(reference, world)).transpose()?;
-    let folder = merge.as_ref().map_or(&world.cwd, |(_, merged)| &merged.folder).clone();
+    let merge = match args.with.as_deref() {
+        Some(reference) => {
+            let into =
+                tempfile::tempdir().map_err(|error| Error::io("making a folder for the merge", &error))?;
+            Some((merge(reference, into.path(), world)?, into))
+        }
+        None => None,
+    };
+    let folder = merge.as_ref().map_or(&world.cwd, |(merged, _)| &merged.folder).clone();
     judged(args, &Host::new(folder, world.env.get("PATH")), world).await
 }
 
@@ -192,14 +198,16 @@ async fn interrupted(place: &impl Place) -> Error {
     }
 }
 
-/// The files of a merge, in a folder that goes with it.
-fn merge(reference: &str, world: &mut World<'_>) -> Result<(TempDir, Merged)> {
-    let into = tempfile::tempdir().map_err(|error| Error::io("making a folder for the merge", &error))?;
-    let merged = identity::merged(&world.cwd, reference, into.path())?;
+/// Writes the merge of HEAD and `reference` into a folder.
+///
+/// # Errors
+/// Those of [`identity::merged`].
+pub fn merge(reference: &str, into: &Path, world: &mut World<'_>) -> Result<Merged> {
+    let merged = identity::merged(&world.cwd, reference, into)?;
     if merged.is_dirty {
         world.ui.warn("what is changed here and not committed is no part of the merge");
     }
-    Ok((into, merged))
+    Ok(merged)
 }
 
 fn plan(args: &Args, place: &impl Place, world: &World<'_>) -> Result<Plan> {

@@ -2,6 +2,7 @@
 
 pub mod check;
 mod leftovers;
+mod merge;
 mod plan;
 mod rehearsals;
 

@@ -18,12 +18,14 @@ use lakebase_check::command;
 use lakebase_check::fork::Fork;
 use lakebase_check::place::{Place, Way};
 use lakebase_check::runner::Job;
+use lakebase_check::verdict::Answer;
 use lakebase_check::wire::Recorder;
 use lakebase_gateway::seat::tap::TapLine;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinHandle;
 
+use super::merge::Merge;
 use super::rehearsals::{self, Held, Rehearsal};
 use super::{Said, read};
 use crate::agent::{self, Registration};
@@ -51,8 +53,32 @@ pub async fn run(call: &Call, args: CheckArgs, docker: Docker, world: &mut World
         container = container(call, &args, docker.clone(), world) => container?,
         error = docker.ended() => return Err(error),
     };
+    let reference = args.check.merge().map(str::to_owned);
+    if let Some(reference) = &reference
+        && !container.runs_merge()
+    {
+        world.ui.error(&unmerged(&container.service, reference));
+        return Ok(Answer::Unknown.exit_code());
+    }
     // From here on there is something to tidy up, whoever ends it.
-    command::judged(args.check, &container, world).await
+    let judged = command::judged(args.check, &container, world).await;
+    if let Some(left) = container.merge.and_then(Merge::remove) {
+        world.ui.warn(&format!(
+            "the files of the merge in `{}` could not be removed: a container wrote there as somebody else",
+            left.display()
+        ));
+    }
+    judged
+}
+
+/// Why a merge can't be judged in a service's container.
+fn unmerged(service: &str, reference: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("service `{service}` runs none of the merge's files"))
+        .because_of("its image is not built of a folder of this repository, and none is mounted into it")
+        .hint("name a service that is built here, or mount the migrations into this one")
+        .hint(format!(
+            "`cargo lakebase check --with {reference} -- COMMAND` runs the command on this machine"
+        ))
 }
 
 /// The container that the command will run in, of which nothing is there yet.
@@ -65,13 +91,6 @@ async fn container(
     docker: Docker,
     world: &mut World<'_>,
 ) -> Result<Container> {
-    if args.check.merge().is_some() {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "`--with` needs the files of the merge, and a container has its own",
-        )
-        .hint("`cargo lakebase check --with REF -- COMMAND` runs the command on this machine"));
-    }
     let real = Real::find(call, world.env)?;
     let files = files::find(&call.choice(), world.env, &world.cwd)?;
     let settings = Project::load(args.check.settings().clone(), world.env, &world.cwd)?.settings;
@@ -89,8 +108,19 @@ async fn container(
     rehearsals::sweep(dead, &engine, &real, world.env, &world.cwd, world.ui).await;
     let overlay = |project: &str| files::override_path(&files, project, &world.cwd);
     let rehearsal = Rehearsal::new(&said.model.name, &world.cwd, engine, overlay)?.hold(world.env)?;
+    let merge = match args.check.merge() {
+        Some(reference) => Some(Merge::write(reference, rehearsal.rehearsal.merge(), world)?),
+        None => None,
+    };
+    if let Some(changed) = merge.as_ref().and_then(|merge| merge.changed(&files, &world.cwd)) {
+        world.ui.warn(&format!(
+            "the merge has another `{}`, and this one is used: its services, not those of the merge",
+            changed.display()
+        ));
+    }
     Ok(Container {
-        folder: build_folder(&said.model, &service, &world.cwd),
+        folder: build_folder(&said.model, &service, &world.cwd, merge.as_ref()),
+        merge,
         env: world.env.clone(),
         cwd: world.cwd.clone(),
         image: image?,
@@ -131,9 +161,11 @@ fn service(model: &Model, database: &str, named: Option<&str>) -> Result<String>
 }
 
 /// Where the files are that the service's image is built of.
-fn build_folder(model: &Model, service: &str, cwd: &Path) -> PathBuf {
+fn build_folder(model: &Model, service: &str, cwd: &Path, merge: Option<&Merge>) -> PathBuf {
     let context = model.services.get(service).and_then(Service::build_context);
-    context.map_or_else(|| cwd.to_owned(), PathBuf::from)
+    let context = context.map_or_else(|| cwd.to_owned(), PathBuf::from);
+    let moved = merge.and_then(|merge| merge.place(context.to_str()?));
+    moved.map_or(context, PathBuf::from)
 }
 
 /// A service's container, in a project of its own.
@@ -142,6 +174,7 @@ struct Container {
     said: Said,
     service: String,
     rehearsal: Held,
+    merge: Option<Merge>,
     docker: Docker,
     image: String,
     folder: PathBuf,
@@ -156,6 +189,17 @@ impl Container {
 
     fn overlay(&self) -> &Path {
         self.rehearsal.rehearsal.overlay()
+    }
+
+    /// Where a place of this machine is in the merge.
+    fn moved(&self, place: &str) -> Option<String> {
+        self.merge.as_ref()?.place(place)
+    }
+
+    /// Whether the service runs the merge's files.
+    fn runs_merge(&self) -> bool {
+        let service = self.said.model.services.get(&self.service);
+        service.is_some_and(|service| overlay::rehearsal::runs_moved(service, &|place| self.moved(place)))
     }
 
     fn arguments(&self, words: &[&str]) -> Vec<String> {
@@ -226,7 +270,9 @@ impl Place for Container {
 
     async fn open(&self, fork: &Fork, recorder: &Arc<Recorder>) -> Result<Tapped> {
         let seat = gateway::seat(self.image.clone(), &fork.session, &fork.live);
-        let text = overlay::rehearsal::text(&self.said.model, &self.said.database, &seat, self.project())?;
+        let Said { model, database, .. } = &self.said;
+        let moved = |place: &str| self.moved(place);
+        let text = overlay::rehearsal::text(model, database, &seat, self.project(), &moved)?;
         files::write_override(self.overlay(), &text)?;
         self.rehearsal.note(false);
         self.register(fork)?;

@@ -87,6 +87,11 @@ impl Rehearsal {
         &self.overlay
     }
 
+    /// Where the files of a merge go, if one is judged.
+    pub fn merge(&self) -> PathBuf {
+        self.overlay.with_extension("merge")
+    }
+
     /// Writes it down for as long as this process lives.
     ///
     /// # Errors
@@ -243,6 +248,7 @@ impl Dead {
                 .is_some_and(|name| name.to_string_lossy().starts_with(&self.rehearsal.project));
         if is_ours {
             let _ = fs::remove_file(overlay);
+            let _ = fs::remove_dir_all(self.rehearsal.merge());
         }
         Ok(!found.is_empty())
     }

@@ -125,7 +125,12 @@ impl Service {
 
     /// The folder that its image is built of, if it is built.
     pub fn build_context(&self) -> Option<&str> {
-        self.other.get("build")?.get("context")?.as_str()
+        self.build()?.get("context")?.as_str()
+    }
+
+    /// How its image is built, if it is.
+    pub fn build(&self) -> Option<&serde_json::Map<String, Value>> {
+        self.other.get("build")?.as_object()
     }
 
     /// Whether the service sets a key that is none of the fields here.

@@ -9,6 +9,7 @@ mod leftovers;
 mod locks;
 mod sensors;
 mod tools;
+mod with;
 
 use cases::{CLEAN, Case, HURTFUL, ROWS, SCHEMA};
 use e2e::{Lab, Project, Ran};

@@ -255,7 +255,7 @@ fn beside(name: &str, service: &Service, model: &Model, database: &str, seat: &S
 }
 
 /// A text that Compose takes as it is: it would read `$` as the start of a variable.
-fn literal(text: &str) -> Value {
+pub(super) fn literal(text: &str) -> Value {
     Value::from(text.replace('$', "$$"))
 }
 
