@@ -13,7 +13,7 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), pgbench python node strace chromium
+Parts: docker engine compose postgres psql cc git (the default), pgbench libpq python node strace chromium
 debootstrap pgbouncer.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
@@ -89,6 +89,7 @@ has_postgres() {
 }
 has_psql() { has psql; }
 has_pgbench() { has pgbench && pgbench --version >/dev/null 2>&1; }
+has_libpq() { has pg_config && [[ -e $(pg_config --includedir)/libpq-fe.h ]]; }
 has_cc() { has cc; }
 has_git() { has git; }
 has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
@@ -125,6 +126,7 @@ advice() {
       fi
       ;;
     pgbench) echo "pgbench on PATH: Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-contrib; macOS: brew install postgresql@17, and its bin folder on PATH" ;;
+    libpq) echo "libpq with its headers, and pg_config on PATH: Debian, Ubuntu: apt install libpq-dev; Fedora: dnf install libpq-devel; macOS: brew install libpq, and its bin folder on PATH" ;;
     cc) echo "a C compiler: Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install" ;;
     git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
@@ -277,6 +279,7 @@ install_pgbouncer() (
 
 install_psql() { apt_install postgresql-client; }
 install_pgbench() { install_postgres; }
+install_libpq() { apt_install libpq-dev; }
 install_cc() { apt_install gcc libc6-dev; }
 install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }

@@ -15,6 +15,8 @@ pub struct Found {
     pub tool: Option<Tool>,
     /// Migrations in the files that have not run.
     pub pending: Vec<String>,
+    /// The files of these, below the project's folder, with slashes.
+    pub files: Vec<String>,
     /// Migrations that nothing follows, where the files say what follows what.
     pub heads: Option<Vec<String>>,
     /// Files that were edited after production ran them.
@@ -50,6 +52,7 @@ pub async fn look(session: &Session, folder: &Path) -> Result<Found> {
     let mut found = Found { tool: Some(tool), heads: heads(tool, &files), ..Found::default() };
     found.at = of_tool.iter().filter_map(|row| ran_id(tool, row)).collect();
     if let Some(compared) = freshness::compare(evidence) {
+        found.files = compared.behind.iter().filter_map(|item| item.file.clone()).collect();
         found.pending = compared.behind.into_iter().map(|item| item.id).collect();
         found.edited = compared.settled.iter().map(ToString::to_string).collect();
         found.missing = compared.missing.into_iter().map(|item| item.id).collect();

@@ -126,10 +126,14 @@ pub fn back(up: &[String], found: &Found) -> Option<Vec<String>> {
             let last = found.at.iter().filter_map(|at| at.parse::<i64>().ok()).max().unwrap_or(0);
             with(program("sqlx")?, &["migrate", "revert", "--target-version", &last.to_string()])
         }
-        Tool::Diesel => with(
-            program("diesel")?,
-            &["migration", "revert", "--number", &count.to_string(), "--locked-schema"],
-        ),
+        Tool::Diesel => {
+            // A step back takes the schema away from what the checkout's `schema.rs` says, which diesel would write anew, or
+            // with `--locked-schema` take for a failure: it gets a configuration that names no such file, nor the folder.
+            let folder = found.files.first().and_then(|up| Path::new(up).parent()?.parent()?.to_str());
+            let words = ["migration", "revert", "--number", &count.to_string(), "--config-file", "/dev/null"];
+            let place = folder.map_or_else(Vec::new, |folder| vec!["--migration-dir", folder]);
+            with(program("diesel")?, &[&words[..], &place].concat())
+        }
         Tool::Rails => with(program("rails")?, &["db:rollback", &format!("STEP={count}")]),
         // Django goes back application by application; Prisma, Flyway and refinery do not go back at all.
         Tool::Django => django(up, found),
@@ -161,7 +165,9 @@ mod tests {
 
     fn back_of(tool: Tool, up: &str, pending: &[&str], at: &[&str]) -> Option<String> {
         let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
-        let found = Found { tool: Some(tool), pending: list(pending), at: list(at), ..Found::default() };
+        let files = pending.iter().map(|id| format!("db/migrations/{id}_a/up.sql")).collect();
+        let found =
+            Found { tool: Some(tool), pending: list(pending), files, at: list(at), ..Found::default() };
         back(&words(up), &found).map(|words| words.join(" "))
     }
 
@@ -182,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             back_of(Tool::Diesel, "diesel migration run", &["3", "4"], &[]).unwrap(),
-            "diesel migration revert --number 2 --locked-schema"
+            "diesel migration revert --number 2 --config-file /dev/null --migration-dir db/migrations"
         );
         let migrate = "python manage.py migrate";
         assert_eq!(

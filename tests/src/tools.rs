@@ -50,6 +50,20 @@ pub fn postgres(lab: &Lab, version: &str) -> PathBuf {
     native.join("bin")
 }
 
+/// The folder with the programs of a crate, `name@version`, built with these features alone and what its own lock file pins.
+pub fn cargo_programs(lab: &Lab, name: &str, package: &str, features: &str) -> PathBuf {
+    let folder = kept(name, &format!("{package} {features}"), |folder| {
+        // Built once and run for moments: the quick profile, and nothing but the programs is kept.
+        let built = tempfile::tempdir().expect("a folder to build in");
+        let options =
+            ["install", "--quiet", "--locked", "--profile", "dev", "--no-default-features", "--features"];
+        let mut cargo = lab.command("cargo", options);
+        cargo.args([features, package, "--root"]).arg(folder).arg("--target-dir").arg(built.path());
+        Ran::of(cargo.env("CARGO_PROFILE_DEV_DEBUG", "0")).ok();
+    });
+    folder.join("bin")
+}
+
 /// The unpacked source of a Python package, `name==version`, which carries its own tests.
 pub fn python_source(lab: &Lab, python: &Path, package: &str) -> PathBuf {
     let name = package.split("==").next().expect("a name");

@@ -247,3 +247,53 @@ fn sqlx_is_run_by_its_own_migrator() {
     assert_eq!(ran.code, Some(2), "{ran:#?}");
     assert!(ran.stdout.contains("5 rows have no `region`"), "{ran:#?}");
 }
+
+/// What diesel writes into `diesel.toml` when it sets a project up, in words of this project.
+const DIESEL: &str =
+    "[print_schema]\nfile = \"src/schema.rs\"\n\n[migrations_directory]\ndir = \"db/migrations\"\n";
+
+#[test]
+fn diesel_is_found_run_undone_and_run_again() {
+    let lab = Lab::with_embedded();
+    let programs = tools::cargo_programs(&lab, "diesel", "diesel_cli@2.3.14", "postgres");
+    let path = format!("{}:{}:{}", programs.display(), lab.bin.display(), std::env::var("PATH").unwrap());
+    let files = [
+        ("diesel.toml", DIESEL),
+        (
+            "db/migrations/2026-01-01-000000_orders/up.sql",
+            "CREATE TABLE orders (id bigint PRIMARY KEY, region text);\n",
+        ),
+        ("db/migrations/2026-01-01-000000_orders/down.sql", "DROP TABLE orders;\n"),
+    ];
+    let project = lab.project("shop", &files).with_variables(&[("PATH".to_owned(), path)]);
+    project.run("cargo-lakebase", ["init", "--project-name", "shop", "--profile", "embedded"]).ok();
+    // As developers do it: diesel runs what is new, and writes the schema down for the compiler.
+    let develop = || project.run("cargo-lakebase", ["run", "--", "diesel", "migration", "run"]).ok();
+    // given a production that diesel itself has made, with rows
+    develop();
+    let history = project.sql("SELECT format('(%L, %L)', version, run_on) FROM __diesel_schema_migrations");
+    project.production_sql(&format!(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, region text); INSERT INTO orders SELECT n, NULL FROM generate_series(1, 5) AS n;
+         CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now());
+         INSERT INTO __diesel_schema_migrations VALUES {history}"
+    ));
+    // when a migration is clean, then it passes, goes back, and does nothing again
+    let second = "db/migrations/2026-01-02-000000_note";
+    project.write(&format!("{second}/up.sql"), "ALTER TABLE orders ADD COLUMN note text;\n");
+    project.write(&format!("{second}/down.sql"), "ALTER TABLE orders DROP COLUMN note;\n");
+    develop();
+    let schema = project.read("src/schema.rs");
+    assert!(schema.contains("note -> Nullable<Text>"), "{schema}");
+    let (ran, found) = report(&project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!((&found["name"], &found["down"]["ok"]), (&"20260102000000".into(), &true.into()), "{found:#}");
+    assert_eq!(found["down"]["up_again"], true, "{found:#}");
+    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    // and the checkout is as it was
+    assert_eq!(project.read("src/schema.rs"), schema);
+    // when rows are in its way, then that is said, and how many
+    project.write(&format!("{second}/up.sql"), "ALTER TABLE orders ALTER COLUMN region SET NOT NULL;\n");
+    let (ran, _) = report(&project, &[]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stdout.contains("5 rows have no `region`"), "{ran:#?}");
+}
