@@ -12,6 +12,7 @@ pub mod antagonist;
 pub mod catalog;
 pub mod command;
 pub mod deadlock;
+pub mod differences;
 pub mod door;
 pub mod exceptions;
 pub mod facts;

@@ -29,7 +29,7 @@ use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
 use crate::wire::{Heard, Recorder};
-use crate::{deadlock, lost, manual, offending, progress, tool};
+use crate::{deadlock, differences, lost, manual, offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
 const PROBED: usize = 6;
@@ -233,19 +233,6 @@ fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) 
     }
 }
 
-/// What differs, a line for each object.
-fn differences(before: &Snapshot, after: &Snapshot) -> Vec<String> {
-    let changes = schema::compare(before.objects.clone(), after.objects.clone());
-    let follows = schema::Change::follow(&changes);
-    let lines = changes.iter().filter(|change| !follows(change));
-    lines
-        .filter_map(|change| {
-            let object = change.object()?;
-            Some(format!("{} `{}` {}", object.kind, object.qualified(), change.word()))
-        })
-        .collect()
-}
-
 async fn again(
     place: &impl Place,
     fork: &Fork,
@@ -256,7 +243,7 @@ async fn again(
 ) -> Result<Again> {
     let ran = run(place, fork, &plan.up, plan, Instant::now(), "up again", ui).await?;
     let now = catalog::read(control, fork.enter().await?).await?;
-    Ok(Again { ok: ran.ended.how == How::Code(0), changed: differences(after, &now) })
+    Ok(Again { ok: ran.ended.how == How::Code(0), changed: differences::between(after, &now) })
 }
 
 async fn down(
@@ -272,7 +259,7 @@ async fn down(
     let now = catalog::read(control, fork.enter().await?).await?;
     let ok = ran.ended.how == How::Code(0);
     let lost = if ok { lost::lost(&up.before, &up.after, &now) } else { Vec::new() };
-    let mut down = Down { ok, differs: differences(&up.before, &now), lost, up_again: None };
+    let mut down = Down { ok, differs: differences::between(&up.before, &now), lost, up_again: None };
     if ok {
         let ran = run(place, fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
         down.up_again = Some(ran.ended.how == How::Code(0));

@@ -71,6 +71,11 @@ impl Tool {
         matches!(self, Self::Sqlx | Self::Refinery | Self::Flyway | Self::Prisma)
     }
 
+    /// The table that it keeps its history in.
+    pub fn table(self) -> &'static str {
+        self.craft().table
+    }
+
     fn craft(self) -> &'static Craft {
         match self {
             Self::Alembic => &alembic::CRAFT,
