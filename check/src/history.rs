@@ -50,21 +50,24 @@ pub async fn look(session: &Session, folder: &Path) -> Result<Found> {
     let of_tool = rows.get(&tool).unwrap_or(&none);
     let evidence = Evidence { tool, files: &files, rows: of_tool, parent: None, known: &known };
     let mut found = Found { tool: Some(tool), heads: heads(tool, &files), ..Found::default() };
-    found.at = of_tool.iter().filter_map(|row| ran_id(tool, row)).collect();
     if let Some(compared) = freshness::compare(evidence) {
         found.files = compared.behind.iter().filter_map(|item| item.file.clone()).collect();
         found.pending = compared.behind.into_iter().map(|item| item.id).collect();
         found.edited = compared.settled.iter().map(ToString::to_string).collect();
         found.missing = compared.missing.into_iter().map(|item| item.id).collect();
     }
+    found.at = at(tool, of_tool, &files, &found.pending);
     Ok(found)
 }
 
-/// The migration that a row of a history names, as the files' ids are written.
-fn ran_id(tool: Tool, row: &Row) -> Option<String> {
+/// What has run, as the files' ids are written.
+fn at(tool: Tool, rows: &[Row], files: &[Migration], pending: &[String]) -> Vec<String> {
     match tool {
-        Tool::Django => Some(format!("{}.{}", row.at(0)?, row.at(1)?)),
-        _ => row.at(0).map(str::to_owned),
+        // The rows of what was squashed outlive its files, and Django goes back to no name without one.
+        Tool::Django => {
+            files.iter().map(|file| &file.id).filter(|id| !pending.contains(*id)).cloned().collect()
+        }
+        _ => rows.iter().filter_map(|row| row.at(0).map(str::to_owned)).collect(),
     }
 }
 
@@ -104,5 +107,16 @@ mod tests {
         files.push(file("m", &["b", "c"]));
         assert_eq!(heads(Tool::Alembic, &files).unwrap(), ["m"]);
         assert_eq!(heads(Tool::Sqlx, &files), None);
+    }
+
+    #[test]
+    fn django_is_where_files_are() {
+        let row = |name: &str| Row(vec![Some("shop".into()), Some(name.into())]);
+        let rows = ["0001_initial", "0002_price", "0001_all"].map(row);
+        let files = [file("shop.0001_all", &[]), file("shop.0003_note", &[])];
+        let pending = ["shop.0003_note".to_owned()];
+        assert_eq!(at(Tool::Django, &rows, &files, &pending), ["shop.0001_all"]);
+        let row = Row(vec![Some("a".into())]);
+        assert_eq!(at(Tool::Alembic, &[row], &[file("a", &[])], &[]), ["a"]);
     }
 }
