@@ -23,10 +23,13 @@ fn query(failure: &Failure, statement: &str) -> Option<(String, String)> {
     match failure.sqlstate.as_str() {
         "23502" => {
             let column = quote(failure.column.as_deref()?);
-            Some((
-                format!("SELECT count(*) FROM {} WHERE {column} IS NULL", table?),
-                format!("rows have no {column}").replace('"', "`"),
-            ))
+            // A column that the statement would have added is not there: its name is then that of one without a value, and
+            // every row counts.
+            let query = format!(
+                "SELECT count(*) FROM (SELECT NULL) AS absent({column}), LATERAL (SELECT FROM {} WHERE {column} IS NULL) AS present",
+                table?
+            );
+            Some((query, format!("rows have no {column}").replace('"', "`")))
         }
         "23505" => {
             let columns = in_brackets_after(statement, &["UNIQUE", "PRIMARY KEY"])
@@ -125,7 +128,7 @@ mod tests {
     fn the_offending_rows_are_those_that_the_statement_says() {
         assert_eq!(
             of("23502", "ALTER TABLE orders ALTER region SET NOT NULL").unwrap(),
-            "SELECT count(*) FROM \"public\".\"orders\" WHERE \"region\" IS NULL"
+            "SELECT count(*) FROM (SELECT NULL) AS absent(\"region\"), LATERAL (SELECT FROM \"public\".\"orders\" WHERE \"region\" IS NULL) AS present"
         );
         let unique = of("23505", "create unique index i on orders (email, lower(name))").unwrap();
         assert!(unique.contains("GROUP BY email, lower(name)"), "{unique}");

@@ -86,7 +86,7 @@ pub const HURTFUL: &[Case] = &[
         "a column without a default that must not be null",
         "ALTER TABLE orders ADD COLUMN owner text NOT NULL",
         2,
-        &["contains null values (23502)"],
+        &["contains null values (23502)", "1000000 rows have no `owner`"],
     ),
     hurts(
         "a column that is null in some rows and must not be",
