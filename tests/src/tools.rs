@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Lab, Ran};
+
+/// A build of a program and of all that it needs, on a small machine that does other things, too, takes no longer.
+const BUILD: Duration = Duration::from_secs(3600);
 
 /// The Python of a virtual environment with these requirements, one a line.
 pub fn python(lab: &Lab, name: &str, requirements: &str) -> PathBuf {
@@ -59,7 +63,7 @@ pub fn cargo_programs(lab: &Lab, name: &str, package: &str, features: &str) -> P
             ["install", "--quiet", "--locked", "--profile", "dev", "--no-default-features", "--features"];
         let mut cargo = lab.command("cargo", options);
         cargo.args([features, package, "--root"]).arg(folder).arg("--target-dir").arg(built.path());
-        Ran::of(cargo.env("CARGO_PROFILE_DEV_DEBUG", "0")).ok();
+        Ran::within(BUILD, cargo.env("CARGO_PROFILE_DEV_DEBUG", "0")).ok();
     });
     folder.join("bin")
 }
