@@ -44,6 +44,8 @@ pub struct Relation {
     pub updated: i64,
     /// Rows that were deleted since then.
     pub deleted: i64,
+    /// How often it was read from one end to the other since then.
+    pub scans: i64,
 }
 
 impl Relation {
@@ -119,6 +121,7 @@ pub async fn read(session: &Session, another: Session) -> Result<Snapshot> {
                 inserted: row.try_get("inserted")?,
                 updated: row.try_get("updated")?,
                 deleted: row.try_get("deleted")?,
+                scans: row.try_get("scans")?,
             };
             Ok((row.try_get("oid")?, relation))
         };
@@ -292,6 +295,7 @@ pub(crate) mod tests {
             inserted: 0,
             updated: 0,
             deleted: 0,
+            scans: 0,
         }
     }
 

@@ -14,7 +14,7 @@ SELECT c.oid AS oid, n.nspname::text AS schema, quote_ident(n.nspname) || '.' ||
     (SELECT array_agg(attnum || ' ' || quote_ident(attname)) FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND c.relkind = 'r') AS columns,
     pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
-    pg_stat_get_tuples_deleted(c.oid) AS deleted
+    pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_stat_get_numscans(c.oid) AS scans
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index i ON i.indexrelid = c.oid

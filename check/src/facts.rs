@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::catalog::{self, Left, Relation, Snapshot};
 use crate::deadlock::Crossing;
+use crate::lock::Mode;
 use crate::lost::Lost;
 use crate::runner::How;
 use crate::stall::Stall;
@@ -89,6 +90,22 @@ impl Up {
     /// By how many bytes the database grew.
     pub fn growth(&self) -> i64 {
         self.after.bytes - self.before.bytes
+    }
+
+    /// Bytes of temporary files, as of sorts that did not fit into memory.
+    pub fn temporary(&self) -> i64 {
+        self.after.temporary - self.before.temporary
+    }
+
+    /// Tables that were read from one end to the other under a lock that keeps somebody waiting.
+    pub fn scanned(&self) -> Vec<u32> {
+        let is_strong = |oid: &u32| {
+            self.timeline.holds.iter().any(|hold| hold.relation == *oid && hold.mode >= Mode::Share)
+        };
+        let read =
+            |oid: &u32| Some(self.after.relations.get(oid)?.scans > self.before.relations.get(oid)?.scans);
+        let tables = self.before.relations.iter().filter(|(_, one)| matches!(one.kind, 'r' | 'm'));
+        tables.map(|(oid, _)| *oid).filter(|oid| read(oid) == Some(true) && is_strong(oid)).collect()
     }
 
     /// Tables that were written anew.

@@ -253,7 +253,7 @@ impl Facts {
 
 impl Up {
     /// The locks that each table had, where they keep somebody waiting and no stronger one was held as long; the longest first.
-    pub fn strongest_locks(&self) -> Vec<(String, Mode, f64)> {
+    pub fn strongest_locks(&self) -> Vec<(u32, Mode, f64)> {
         let mut longest: BTreeMap<(u32, Mode), f64> = BTreeMap::new();
         for hold in &self.timeline.holds {
             let relation = self.before.relations.get(&hold.relation);
@@ -269,8 +269,7 @@ impl Up {
             *mode < Mode::AccessExclusive && longest.range(stronger).any(|(_, longer)| *longer >= ms)
         };
         let shown = longest.iter().filter(|(key, ms)| !is_covered(key, **ms));
-        let mut all: Vec<_> =
-            shown.map(|((oid, mode), ms)| (self.table(*oid).to_owned(), *mode, *ms)).collect();
+        let mut all: Vec<_> = shown.map(|((oid, mode), ms)| (*oid, *mode, *ms)).collect();
         all.sort_by(|one, other| other.2.total_cmp(&one.2));
         all
     }

@@ -70,6 +70,8 @@ fn document(report: &Report<'_>) -> Value {
             "failure": up.failure,
             "wal": up.wal(),
             "growth": up.growth(),
+            "temporary": up.temporary(),
+            "scanned": up.scanned().into_iter().map(|oid| up.table(oid)).collect::<Vec<_>>(),
             "statements": up.timeline.statements,
             "locks": holds,
             "rewrites": rewrites,

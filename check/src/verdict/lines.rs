@@ -7,7 +7,7 @@ use super::{Grade, Line, size, span};
 use crate::advice;
 use crate::facts::{Facts, Queue, Up};
 use crate::limits::Limits;
-use crate::lock::Client;
+use crate::lock::{Client, Mode};
 use crate::runner::How;
 use crate::stall::Stall;
 use crate::timeline::Statement;
@@ -171,8 +171,12 @@ impl Lines<'_> {
     /// What was locked.
     pub fn locks(&self) -> Line {
         let locks = self.up().strongest_locks();
-        let shown: Vec<String> =
-            locks.iter().take(4).map(|(table, mode, ms)| format!("`{table}` {mode} {}", span(*ms))).collect();
+        let scanned = self.up().scanned();
+        let shown = |(oid, mode, ms): &(u32, Mode, f64)| {
+            let whole = if *mode >= Mode::Share && scanned.contains(oid) { ", all rows read" } else { "" };
+            format!("`{}` {mode} {}{whole}", self.up().table(*oid), span(*ms))
+        };
+        let shown: Vec<String> = locks.iter().take(4).map(shown).collect();
         let rest = if locks.len() > 4 { format!(" · {} more", locks.len() - 4) } else { String::new() };
         let measured = if shown.is_empty() {
             "none that keeps anybody waiting".into()
@@ -204,7 +208,10 @@ impl Lines<'_> {
         let wal = up.wal().map_or_else(|| "WAL unknown".into(), size);
         let growth = up.growth();
         let sign = if growth < 0 { "" } else { "+" };
-        let measured = format!("{rewrites} · {wal} · {sign}{}", size(growth));
+        let mut measured = format!("{rewrites} · {wal} · {sign}{}", size(growth));
+        if up.temporary() > 0 {
+            measured += &format!(" · {} of temporary files", size(up.temporary()));
+        }
         let is_much = self.limits.wal.zip(up.wal()).is_some_and(|(most, wal)| wal > most);
         let limit = self.limits.wal.map_or_else(String::new, size);
         let grade = if is_much { Grade::Limit } else { Grade::Fine };

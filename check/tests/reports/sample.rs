@@ -35,6 +35,7 @@ pub fn relation(name: &str, bytes: i64, rows: f64) -> Relation {
         inserted: 0,
         updated: 0,
         deleted: 0,
+        scans: 0,
     }
 }
 

@@ -80,7 +80,7 @@ pub const HURTFUL: &[Case] = &[
         "an index that keeps writers out",
         "CREATE INDEX orders_note ON orders (note, total)",
         1,
-        &["would block writers on `orders`", "is not CONCURRENTLY", "`orders` SHARE"],
+        &["would block writers on `orders`", "is not CONCURRENTLY", "`orders` SHARE", ", all rows read"],
     ),
     hurts(
         "a column without a default that must not be null",
@@ -134,7 +134,7 @@ pub const HURTFUL: &[Case] = &[
         "a validation that keeps everybody out",
         "ALTER TABLE orders ADD CONSTRAINT orders_note CHECK (md5(md5(md5(note || md5(note)))) <> note)",
         1,
-        &["would block", "on `orders`", "NOT VALID"],
+        &["would block", "on `orders`", "NOT VALID", ", all rows read"],
     ),
     Case {
         name: "a moment's lock behind somebody's long query",

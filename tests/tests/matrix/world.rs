@@ -25,8 +25,6 @@ pub struct World<'a> {
     seat: &'a Seat<'a>,
     project: &'a Project<'a>,
     secrets: Secrets,
-    /// A login to production, for psql.
-    production: Vec<(&'static str, String)>,
     /// What never changes.
     untouched: Value,
 }
@@ -74,11 +72,9 @@ impl World<'_> {
                     .then_some(())
             });
         }
-        let production = production(&lab);
         let secrets = Secrets::of(&lab);
         let project = &seat.project;
-        let mut world =
-            World { lab: &lab, seat: &seat, project, secrets, production, untouched: Value::Null };
+        let mut world = World { lab: &lab, seat: &seat, project, secrets, untouched: Value::Null };
         world.untouched = world.what_is_not_ours();
         work(&world);
     }
@@ -307,7 +303,8 @@ impl World<'_> {
         let schema = "SELECT string_agg(concat_ws(' ', table_schema, table_name, column_name, data_type), ';' ORDER BY 1) \
              FROM information_schema.columns WHERE table_schema NOT IN ('pg_catalog', 'information_schema')";
         let mut psql = self.lab.command("psql", ["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", rows, "-c", schema]);
-        psql.envs(self.production.iter().map(|(name, value)| (name, value)));
+        // A login lasts for an hour, and the whole of the matrix for longer.
+        psql.envs(production(self.lab));
         let production = Ran::of(&mut psql).ok().stdout;
         let others: Vec<Value> = view::branches(self.lab, PROJECT)
             .iter()
@@ -329,7 +326,7 @@ impl World<'_> {
     }
 }
 
-/// The variables of a login to production that lasts for an hour.
+/// The variables of a login to production.
 fn production(lab: &Lab) -> Vec<(&'static str, String)> {
     let endpoint = format!("projects/{PROJECT}/branches/production/endpoints/primary");
     let found = lab.ask("GET", &format!("/api/2.0/postgres/{endpoint}"), None).body;
