@@ -77,7 +77,7 @@ fn settle(command: Face, env: &Env, ui: &mut Ui) -> Result<u8> {
         .map_err(|error| Error::io("starting", &error))?;
     let ended = runtime.block_on(async {
         match command {
-            Face::Common(command) => command.run(&mut world).await,
+            Face::Common(command) => command.run(&mut world, lakebase_check::limits::problem).await,
             Face::Run(args) => run::run(args, &mut world).await.map(|()| 0),
             Face::Check(args) => lakebase_check::command::run(args, &mut world).await,
             Face::Embedded(_) => Ok(0),

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::civil::Date;
 use lakebase::config::{Key, Settings};
-use lakebase::error::Result;
+use lakebase::error::{Error, Result};
 use serde::Serialize;
 
 use crate::exceptions::{BETWEEN, Exceptions};
@@ -59,21 +59,9 @@ impl Limits {
     /// [`lakebase::error::Kind::BadConfig`] for a limit or an exception that can't be read.
     pub fn of(args: &LimitArgs, settings: &Settings, today: Date) -> Result<Self> {
         let default = Self::default();
-        let time = |key| read(settings, key, milliseconds, DURATION_FORM);
-        let size = |key| read(settings, key, bytes, SIZE_FORM);
-        let (stall, duration) = (time(Key::CheckMaxStall)?, time(Key::CheckMaxDuration)?);
-        let (wal, queue) = (size(Key::CheckMaxWal)?, time(Key::CheckMaxQueue)?);
-        let exceptions = match settings.text(Key::CheckExcept) {
-            None => Exceptions { today, ..Exceptions::default() },
-            Some(text) => Exceptions::parse(text, today).map_err(|why| {
-                settings
-                    .bad(
-                        Key::CheckExcept,
-                        &format!("`stall@orders until 2027-01-31: the reason`, several with `{BETWEEN}` between them"),
-                    )
-                    .because_of(why)
-            })?,
-        };
+        let (stall, duration) = (time(settings, Key::CheckMaxStall)?, time(settings, Key::CheckMaxDuration)?);
+        let (wal, queue) = (size(settings, Key::CheckMaxWal)?, time(settings, Key::CheckMaxQueue)?);
+        let exceptions = exceptions(settings, today)?;
         Ok(Self {
             stall: args.max_stall.or(stall).unwrap_or(default.stall),
             duration: args.max_duration.or(duration).unwrap_or(default.duration),
@@ -87,6 +75,37 @@ impl Limits {
 /// How a duration and a size are written.
 const DURATION_FORM: &str = "a duration such as 2s, 500ms or 5m";
 const SIZE_FORM: &str = "a size such as 500MB or 2GB";
+
+/// What is wrong with a setting that is `check`'s own.
+pub fn problem(key: Key, settings: &Settings) -> Option<Error> {
+    match key {
+        Key::CheckMaxStall | Key::CheckMaxDuration | Key::CheckMaxQueue => time(settings, key).err(),
+        Key::CheckMaxWal => size(settings, key).err(),
+        // Whether one has passed is the report's to say.
+        Key::CheckExcept => exceptions(settings, Date::ZERO).err(),
+        _ => None,
+    }
+}
+
+fn time(settings: &Settings, key: Key) -> Result<Option<f64>> {
+    read(settings, key, milliseconds, DURATION_FORM)
+}
+
+fn size(settings: &Settings, key: Key) -> Result<Option<i64>> {
+    read(settings, key, bytes, SIZE_FORM)
+}
+
+/// The exceptions as they stand on a day.
+fn exceptions(settings: &Settings, today: Date) -> Result<Exceptions> {
+    let Some(text) = settings.text(Key::CheckExcept) else {
+        return Ok(Exceptions { today, ..Exceptions::default() });
+    };
+    Exceptions::parse(text, today).map_err(|why| {
+        let form =
+            format!("`stall@orders until 2027-01-31: the reason`, several with `{BETWEEN}` between them");
+        settings.bad(Key::CheckExcept, &form).because_of(why)
+    })
+}
 
 /// A limit of the configuration, if there is one.
 fn read<T>(

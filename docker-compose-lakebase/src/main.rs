@@ -20,6 +20,7 @@ use lakebase::commands::session::World;
 use lakebase::env_vars::{self, Env};
 use lakebase::error::{Error, Kind, Result};
 use lakebase::ui::Ui;
+use lakebase_check::limits;
 
 /// Docker Compose on a branch of your Lakebase production database
 ///
@@ -150,9 +151,9 @@ fn settle(ui: &mut Ui) -> Result<u8> {
                     commands::Command::Prune(args) => compose_command::prune(&call, args, world).await?,
                     commands::Command::Doctor(args) => {
                         let face = async |known: Known<'_>| doctor::checks(&call, known).await;
-                        commands::doctor::run(args, world, face).await?;
+                        commands::doctor::run(args, world, limits::problem, face).await?;
                     }
-                    command => return command.run(world).await,
+                    command => return command.run(world, limits::problem).await,
                 }
                 Ok(0)
             });

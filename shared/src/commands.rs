@@ -59,11 +59,11 @@ impl Command {
         "init", "status", "doctor", "branches", "env", "psql", "diff", "reset", "prune", "destroy", "aliases",
     ];
 
-    /// Runs the command. Gives the exit code.
+    /// Runs the command. Gives the exit code. `problem` is for `doctor`.
     ///
     /// # Errors
     /// Each command's own.
-    pub async fn run(self, world: &mut World<'_>) -> Result<u8> {
+    pub async fn run(self, world: &mut World<'_>, problem: doctor::Problem) -> Result<u8> {
         match self {
             Self::Init(args) => init::run(args, world).await,
             Self::Status(args) => status::run(args, world).await,
@@ -73,7 +73,7 @@ impl Command {
             Self::Diff(args) => return diff::run(args, world).await,
             Self::Reset(args) => reset::run(args, world).await,
             Self::Prune(args) => prune::run(args, world).await,
-            Self::Doctor(args) => doctor::run(args, world, doctor::programs::on_path).await,
+            Self::Doctor(args) => doctor::run(args, world, problem, doctor::programs::on_path).await,
             Self::Destroy(args) => destroy::run(&args.session(world)?, world).await,
             Self::Aliases(args) => aliases::run(&args, world),
         }

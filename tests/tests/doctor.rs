@@ -315,3 +315,23 @@ fn what_the_workspace_refuses_or_lacks_is_told_apart() {
     found.fails("project.slots", &["10 of 10", "--free-slot", "--wait-slot"]);
     assert_eq!(found.checks["project.slots"]["data"]["free"], 0);
 }
+
+#[test]
+fn a_limit_of_check_that_can_not_be_read_is_found_before_a_check_is() {
+    // given limits that nobody can read, one that can be, and an exception without a reason
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.cargo("init").ok();
+    let limits = "LAKEBASE_CHECK_MAX_STALL=fast\nLAKEBASE_CHECK_MAX_WAL=1XB\nLAKEBASE_CHECK_MAX_QUEUE=2s\n\
+                  LAKEBASE_CHECK_EXCEPT='stall until 2027-01-31'\n";
+    project.write("lakebase.config", &format!("{}{limits}", project.read("lakebase.config")));
+    // then both faces say so, and where they come from
+    for words in [["docker", "compose", "lakebase"].as_slice(), &["cargo", "lakebase"]] {
+        let found = Found::by(&mut project.command(words[0], [&words[1..], &["doctor", "--json"]].concat()));
+        for (id, wanted) in [("stall", "500ms"), ("wal", "500MB")] {
+            found.fails(&format!("config.check-max-{id}"), &["lakebase.config", wanted]);
+        }
+        found.fails("config.check-except", &["lakebase.config", "the reason"]);
+        found.are("ok", &["config.check-max-queue"]);
+    }
+}

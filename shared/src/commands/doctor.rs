@@ -22,9 +22,9 @@ use super::session::{Project, SettingArgs, World};
 use crate::api::BranchPath;
 use crate::auth::Auth;
 use crate::branch::BranchId;
-use crate::config::{Connect, Settings};
+use crate::config::{Connect, Key, Settings};
 use crate::env_vars::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::identity::GitIdentity;
 
 /// Arguments of `doctor`.
@@ -51,13 +51,18 @@ pub struct Known<'a> {
     pub settings: Option<&'a Settings>,
 }
 
-/// Looks at everything and prints it. `face` makes the findings that are the face's own.
+/// What is wrong with a setting, in the eyes of a crate that this one does not know.
+pub type Problem = fn(Key, &Settings) -> Option<Error>;
+
+/// Looks at everything and prints it. `face` makes the findings that are the face's own, and `problem` reads the settings
+/// that nobody here does.
 ///
 /// # Errors
 /// [`crate::error::Kind::Unwell`] where something failed.
 pub async fn run(
     args: Args,
     world: &mut World<'_>,
+    problem: Problem,
     face: impl AsyncFnOnce(Known<'_>) -> Vec<Check>,
 ) -> Result<()> {
     let project = Project::load(args.settings, world.env, &world.cwd);
@@ -69,7 +74,7 @@ pub async fn run(
     let stays = settings.is_some_and(|settings| matches!(settings.connect(), Ok(Connect::Password)));
     let git = git::Facts::look(&world.cwd, folder, stays, world.env);
     let mut checks = git.checks();
-    checks.extend(configuration::checks(&project, folder));
+    checks.extend(configuration::checks(&project, folder, problem));
     let known = Known { env: world.env, cwd: &world.cwd, settings };
     let service = async {
         match &project {

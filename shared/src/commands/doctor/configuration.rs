@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use super::Problem;
 use super::check::Check;
 use crate::commands::session::Project;
 use crate::config::{Key, Settings};
 use crate::error::{Error, Kind, Result};
 
-/// The findings; `folder` is what the names of files in the settings are relative to.
-pub fn checks(project: &Result<Project>, folder: &Path) -> Vec<Check> {
+/// The findings; `folder` is what the names of files in the settings are relative to, `others` reads what nobody here does.
+pub fn checks(project: &Result<Project>, folder: &Path, others: Problem) -> Vec<Check> {
     let project = match project {
         Ok(project) => project,
         Err(error) => return vec![Check::failed("config.file", error)],
@@ -18,14 +19,14 @@ pub fn checks(project: &Result<Project>, folder: &Path) -> Vec<Check> {
         // What is missing then is told by the settings themselves.
         None => Check::ok("config.file", "no configuration file; flags, variables and defaults count"),
     };
-    let settings = Key::ALL.into_iter().filter_map(|key| setting(key, &project.settings, folder));
+    let settings = Key::ALL.into_iter().filter_map(|key| setting(key, &project.settings, folder, others));
     std::iter::once(file).chain(settings).collect()
 }
 
 /// The finding about one setting; none where it is not set and need not be.
-fn setting(key: Key, settings: &Settings, folder: &Path) -> Option<Check> {
+fn setting(key: Key, settings: &Settings, folder: &Path, others: Problem) -> Option<Check> {
     let id = format!("config.{}", key.name());
-    if let Some(error) = problem(key, settings, folder) {
+    if let Some(error) = problem(key, settings, folder).or_else(|| others(key, settings)) {
         return Some(Check::failed(id, &error));
     }
     let setting = settings.get(key)?;
@@ -54,7 +55,7 @@ fn problem(key: Key, settings: &Settings, folder: &Path) -> Option<Error> {
             )
         }
         Key::ProjectId | Key::Database | Key::Profile | Key::DatabaseService => None,
-        // `check` itself says what it can't read, before it makes a branch.
+        // The crate `check` reads its own.
         Key::CheckCommand
         | Key::CheckDown
         | Key::CheckService
@@ -77,7 +78,7 @@ mod tests {
         let file: Layer = pairs.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         let settings =
             Settings::layered(Layer::new(), &Env::default(), Some(("/p/lakebase.config".into(), file)));
-        checks(&Ok(Project { settings, source: None }), Path::new("/nowhere"))
+        checks(&Ok(Project { settings, source: None }), Path::new("/nowhere"), |_, _| None)
     }
 
     fn status(checks: &[Check], id: &str) -> Option<Status> {
@@ -104,7 +105,7 @@ mod tests {
         let checks = of(&[(Key::ProjectName, "shop"), (Key::Connect, "password")]);
         assert_eq!(status(&checks, "config.role"), Some(Status::Fail));
         let two = Err(Error::new(Kind::TwoConfigs, "two").hint("keep one"));
-        let checks = super::checks(&two, Path::new("/"));
+        let checks = super::checks(&two, Path::new("/"), |_, _| None);
         assert_eq!((checks.len(), checks[0].cure.as_slice()), (1, ["keep one".to_owned()].as_slice()));
     }
 }
