@@ -15,7 +15,12 @@ pub fn between(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let follows = Change::follow(&changes);
     let whole =
         |change: &Change| (change.word() != "changed").then(|| change.object().map(described)).flatten();
-    let whole: BTreeSet<String> = changes.iter().filter_map(whole).collect();
+    let mut whole: BTreeSet<String> = changes.iter().filter_map(whole).collect();
+    // A sequence that is listed for its owner alone is a part of a column, and comes and goes with it.
+    let listed: BTreeSet<String> = before.objects.iter().chain(&after.objects).map(described).collect();
+    let owners = changes.iter().filter(|change| change.word() != "changed").filter_map(Change::object);
+    let sequences = owners.filter_map(subject).filter(|subject| subject.starts_with("sequence "));
+    whole.extend(sequences.filter(|subject| !listed.contains(*subject)).map(str::to_owned));
     // Who owns what came or went, and who may use it, says that again.
     let is_of_whole = |object: &Object| subject(object).is_some_and(|subject| whole.contains(subject));
     let lines = changes.iter().filter(|change| !follows(change)).filter_map(|change| {
@@ -62,6 +67,7 @@ mod tests {
             object("column", Some(name), &format!("{name}.id")),
             object("owner", None, &format!("table public.{name}")),
             object("grant", None, &format!("table public.{name} to ada")),
+            object("owner", None, &format!("sequence public.{name}_id_seq")),
         ]
     }
 
