@@ -119,18 +119,15 @@ impl Job {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let mut tail = VecDeque::new();
         let (told, mut lines) = tokio::sync::mpsc::channel(64);
-        let readers = [tokio::spawn(pass(out, told.clone())), tokio::spawn(pass(err, told))];
+        let readers = [tokio::spawn(pass(out, told.clone(), true)), tokio::spawn(pass(err, told, false))];
         let until = tokio::time::Instant::now() + deadline;
         let mut ticks = tokio::time::interval(TICK);
         let how = loop {
             tokio::select! {
                 biased;
-                Some(text) = lines.recv() => {
-                    tell(Told::Line(&text));
-                    if tail.len() == LINES {
-                        tail.pop_front();
-                    }
-                    tail.push_back(text);
+                Some(said) = lines.recv() => {
+                    tell(Told::Line(&said.text));
+                    keep(said, &mut tail);
                 }
                 status = child.wait() => break how(status.map_err(|error| Error::io("waiting for the command", &error))?),
                 _ = ticks.tick() => tell(Told::Tick(began.elapsed())),
@@ -143,9 +140,9 @@ impl Job {
         let ms = began.elapsed().as_secs_f64() * 1000.0;
         // What it left in the background may hold the pipes for ever.
         let rest = async {
-            while let Some(text) = lines.recv().await {
-                tell(Told::Line(&text));
-                tail.push_back(text);
+            while let Some(said) = lines.recv().await {
+                tell(Told::Line(&said.text));
+                keep(said, &mut tail);
             }
         };
         let _ = tokio::time::timeout(LAST_WORDS, rest).await;
@@ -162,11 +159,37 @@ fn how(status: std::process::ExitStatus) -> How {
     status.code().map_or_else(|| How::Signal(status.signal().unwrap_or_default()), How::Code)
 }
 
-async fn pass(from: Option<impl AsyncRead + Unpin>, to: tokio::sync::mpsc::Sender<String>) {
+/// A line of what a command prints.
+struct Said {
+    text: String,
+    /// Whether it was begun before what else was said, and never came to an end: `Applying 0002_price...`.
+    was_cut: bool,
+}
+
+/// Adds a line to the end of what was said, or before it.
+fn keep(said: Said, tail: &mut VecDeque<String>) {
+    if tail.len() == LINES {
+        tail.pop_front();
+    }
+    if said.was_cut {
+        tail.push_front(said.text);
+    } else {
+        tail.push_back(said.text);
+    }
+}
+
+/// Passes lines on; `may_be_cut`: one without an end was cut by whatever the command complains of elsewhere.
+async fn pass(from: Option<impl AsyncRead + Unpin>, to: tokio::sync::mpsc::Sender<Said>, may_be_cut: bool) {
     let Some(from) = from else { return };
-    let mut lines = BufReader::new(from).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await.is_err() {
+    let mut from = BufReader::new(from);
+    loop {
+        let mut line = Vec::new();
+        if !matches!(from.read_until(b'\n', &mut line).await, Ok(1..)) {
+            return;
+        }
+        let was_cut = may_be_cut && !line.ends_with(b"\n");
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if to.send(Said { text, was_cut }).await.is_err() {
             return;
         }
     }
@@ -195,5 +218,24 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_is_that_of_the_failure() {
+        let tail = |script: &str| {
+            let words = ["sh", "-c", script].map(str::to_owned);
+            let path = std::env::var("PATH").unwrap();
+            let job = Job::new(&words, Some(&path), std::env::temp_dir(), Vec::new()).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(job.run(&[], Duration::from_secs(60), |_| {})).unwrap().tail
+        };
+        // As Django does it, whichever of the two is read first.
+        assert_eq!(tail("printf 'Applying a...'; echo 'no such page' >&2"), "Applying a...\nno such page");
+        assert_eq!(tail("printf 'no such page'"), "no such page");
     }
 }
