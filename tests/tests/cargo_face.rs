@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use e2e::{Lab, Project, Ran};
+use e2e::{Lab, Project, Ran, wait_for};
 use serde_json::Value;
 
 const CONFIG: &str = "# Where production is.\nLAKEBASE_PROJECT_NAME=shop # the shop\n\nexport LAKEBASE_PROFILE='embedded'\nLAKEBASE_DATABASE=shop_db\n# End.\n";
@@ -119,6 +119,30 @@ fn a_login_is_not_written_where_git_would_commit_it() {
     assert!(said.contains("Add it to"), "{said}");
     assert_eq!(project.read(".gitignore"), ".env.lakebase\n");
     assert!(project.folder.join(".env.lakebase").exists() && project.has_branch());
+}
+
+#[test]
+fn a_branch_that_was_made_anew_while_a_question_stood_is_left_alone() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    project.cargo("env").ok();
+    // Given a question about a branch, which nobody answers for long
+    let late =
+        "(while [ ! -e answer ]; do sleep 0.1; done; echo y) | script -qefc 'cargo lakebase reset' asked";
+    let asked = || fs::read_to_string(project.folder.join("asked")).unwrap_or_default();
+    std::thread::scope(|scope| {
+        let reset = scope.spawn(|| project.run("sh", ["-c", late]));
+        wait_for("the question", || asked().contains("are lost").then_some(()));
+        // When the branch is another one by then, then the answer is not about that
+        project.cargo("destroy").ok();
+        project.cargo("env").ok();
+        let uid = || lab.read(&format!("projects/shop/branches/{}", project.branch_id()))["uid"].clone();
+        let other = uid();
+        project.write("answer", "");
+        reset.join().unwrap().fails(84, &[]);
+        assert!(asked().contains("not there any more"), "{}", asked());
+        assert!(other.is_string() && uid() == other);
+    });
 }
 
 #[test]

@@ -128,7 +128,8 @@ fn missing(listed: &[Branch], recorded: &[(Entry, Fate)], now: Timestamp) -> Vec
 async fn delete(client: &Client, target: &Target, candidate: &Candidate, ui: &mut Ui) -> Result<()> {
     let path = BranchPath { project: target.path.project.clone(), branch: candidate.id.id().clone() };
     let target = Target { path, ..target.clone() };
-    let existed = ensure::gone(client, &target, &mut |event| ui.event(&event)).await;
+    let uid = &candidate.branch.uid;
+    let existed = ensure::gone(client, &target, uid, &mut |event| ui.event(&event)).await;
     ui.rest();
     match existed? {
         true => ui.note(&format!("Deleted {}", words(candidate))),

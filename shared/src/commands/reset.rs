@@ -6,7 +6,8 @@ use serde_json::json;
 use super::confirm::confirm;
 use super::room::Full;
 use super::session::{Session, SettingArgs, World};
-use crate::error::Result;
+use crate::ensure::Observation;
+use crate::error::{Error, Kind, Result};
 use crate::{ensure, env_file, ui};
 
 /// Arguments of `reset`. None names a branch: it is always the one of git's user and branch.
@@ -31,7 +32,7 @@ pub struct Args {
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
     let session = Session { full: args.full, ..Session::open(args.settings, world)? };
     let client = session.client().await?;
-    let seen = ensure::observe(&client, &session.target).await?;
+    let mut seen = ensure::observe(&client, &session.target).await?;
     let parent = &session.target.parent.branch;
     let replaced = seen.branch.is_some();
     if let Some(branch) = &seen.branch {
@@ -40,6 +41,9 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         let question =
             format!("Make branch {} anew from {parent}? The changes{since} on it are lost.", session.id);
         confirm(world.ui, args.yes, &question, "the branch was left as it is")?;
+        if !args.yes {
+            seen = asked_about(ensure::observe(&client, &session.target).await?, &branch.uid)?;
+        }
     }
     let live = session.live_from(&client, seen, true, world.ui).await?;
     if replaced {
@@ -65,4 +69,16 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<()> {
         }));
     }
     Ok(())
+}
+
+/// The observation, if it is of the branch that somebody was asked about: the question may have stood for hours.
+///
+/// # Errors
+/// [`Kind::Guarded`]: it was made anew meanwhile, or is gone.
+fn asked_about(seen: Observation, uid: &str) -> Result<Observation> {
+    if seen.branch.as_ref().is_some_and(|branch| branch.uid == uid) {
+        return Ok(seen);
+    }
+    let gone = Error::new(Kind::Guarded, "the branch that was asked about is not there any more");
+    Err(gone.because_of("it was deleted or made anew meanwhile").hint("run the command again"))
 }

@@ -72,7 +72,7 @@ async fn free(
 ) -> Result<()> {
     let mut target: Target = session.target.clone();
     target.path.branch = candidate.id.id().clone();
-    ensure::gone(client, &target, &mut |event| ui.event(&event)).await?;
+    ensure::gone(client, &target, &candidate.branch.uid, &mut |event| ui.event(&event)).await?;
     ui.note(&format!("Deleted {}", words(candidate)));
     match &session.record {
         Some(record) => record.forget(project_uid, &candidate.id),

@@ -11,12 +11,16 @@ use crate::plan::{self, Step};
 /// A DELETE that came during INIT is accepted and then ignored, so it is sent again after this long.
 const DELETE_AGAIN: Duration = Duration::from_secs(3);
 
-/// Deletes the branch for good and waits until it is gone. Gives whether there was one.
+/// Deletes the branch for good and waits until it is gone, if it still is the one with this uid. Gives whether it was there.
 ///
 /// # Errors
 /// Those of [`observe`] and of [`plan::to_gone`], and the API's own.
-pub async fn gone(client: &Client, target: &Target, report: Report<'_>) -> Result<bool> {
+pub async fn gone(client: &Client, target: &Target, uid: &str, report: Report<'_>) -> Result<bool> {
     let seen = observe(client, target).await?;
+    // Between the list that somebody was asked about and the answer may lie hours.
+    if seen.branch.as_ref().is_some_and(|branch| branch.uid != uid) {
+        return Ok(false);
+    }
     gone_as_seen(client, target, &seen, report).await
 }
 
