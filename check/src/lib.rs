@@ -5,7 +5,7 @@
 //!     -> facts -> findings against limits -> a verdict and its reports
 //! ```
 //!
-//! Modules stand in that order. What needs no server is pure: [`lock`], [`text`], [`timeline`].
+//! What needs no server is pure, such as [`timeline`], [`stall`], [`deadlock`] and [`verdict`].
 
 pub mod advice;
 pub mod antagonist;

@@ -26,7 +26,7 @@ const APART: f64 = 100.0;
 pub enum Answer {
     /// It works, within the limits.
     Pass,
-    /// It works, and a limit is exceeded.
+    /// A limit is exceeded; a run that was still at work at its deadline counts as that.
     Limit,
     /// It fails.
     Failed,

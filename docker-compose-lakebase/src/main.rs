@@ -25,7 +25,7 @@ use lakebase_check::limits;
 /// Docker Compose on a branch of your Lakebase production database
 ///
 /// Any Compose command runs on the model with the branch in the place of the local database:
-/// `docker compose lakebase up -d`, `… logs -f`, `… down`. These run without Compose:
+/// `docker compose lakebase up -d`, `… logs -f`, `… down`. These are our own:
 #[derive(Parser)]
 #[command(
     name = "docker compose lakebase",

@@ -1,4 +1,4 @@
-//! Every environment variable that is read or written, one constant each.
+//! The environment variables that are read or written, one constant each. What one module of a face alone reads stands there.
 
 use std::collections::BTreeMap;
 
