@@ -19,8 +19,8 @@ Builds the programs and installs them for this user; needs Rust and a C compiler
                where git has no user name or e-mail, set them in this clone alone, after the login name; where HEAD is
                detached, make a git branch `lakebase-demo-COMMIT` for it
   --uninstall  remove what was installed, the demo's containers, and what --demo told git; packages of the system stay, and
-               so do the embedded Lakebase's data, the demo's volumes and container images
-  --purge      with --uninstall: those data, volumes and images too
+               so do the embedded Lakebase's data, the demo's volumes, container images and the record of your branches
+  --purge      with --uninstall: those data, volumes, images and that record too
 
 CARGO_INSTALL_ROOT, DOCKER_CONFIG, XDG_DATA_HOME  where things go, instead of ~/.cargo, ~/.docker, ~/.local/share
 LAKEBASE_CACHE                            folder for logs and downloads, instead of ~/.cache/lakebase

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Relation;
 use crate::facts::Queue;
-use crate::probe::Wait;
+use crate::probe::{NOISE, Wait};
 
 /// How often it is looked whether the migration waits.
 const LOOK: Duration = Duration::from_millis(5);
@@ -83,6 +83,10 @@ async fn watch_over(
     stop: watch::Receiver<bool>,
 ) -> (Vec<Queue>, Vec<Wait>) {
     let (mut queues, mut waits) = (Vec::new(), Vec::new());
+    // How long the network alone keeps a reader waiting.
+    let idle = Instant::now();
+    let _ = late.run("SELECT 1").await;
+    let at_once = 2.0 * idle.elapsed().as_secs_f64() * 1000.0 + NOISE;
     while !*stop.borrow() && !readers.is_empty() {
         let Some(place) = waited_for(&watcher, &readers).await else {
             tokio::time::sleep(LOOK).await;
@@ -92,7 +96,8 @@ async fn watch_over(
         let from = Instant::now();
         let knock = format!("BEGIN; LOCK TABLE {} IN ACCESS SHARE MODE; COMMIT", reader.name);
         let is_in = late.run(&knock).await.is_ok();
-        let readers_ms = from.elapsed().as_secs_f64() * 1000.0;
+        let took = from.elapsed().as_secs_f64() * 1000.0;
+        let readers_ms = if is_in && took <= at_once { 0.0 } else { took };
         if !is_in {
             let _ = late.run("ROLLBACK").await;
         }
@@ -101,7 +106,7 @@ async fn watch_over(
         let _ = reader.session.run("ROLLBACK").await;
         waits.push(Wait {
             from: from.saturating_duration_since(origin).as_secs_f64() * 1000.0 - LOOK.as_secs_f64() * 1000.0,
-            ms: readers_ms + 2.0 * LOOK.as_secs_f64() * 1000.0,
+            ms: took + 2.0 * LOOK.as_secs_f64() * 1000.0,
         });
         queues.push(Queue { table: reader.table, waited: true, readers_ms, gave_up });
     }

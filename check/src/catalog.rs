@@ -22,7 +22,7 @@ pub struct Relation {
     pub owner: String,
     /// Its file, another one after each rewrite; 0 where it has none.
     pub file: u32,
-    /// Its bytes, what it keeps out of line included.
+    /// Its bytes, what it keeps out of line included; 0 where it has no page for a row.
     pub bytes: i64,
     /// Its rows as the planner estimates them; less than 0 where nobody counted.
     pub rows: f64,

@@ -2,8 +2,9 @@
 SELECT c.oid AS oid, n.nspname::text AS schema, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
     c.relkind::text AS kind, pg_get_userbyid(c.relowner)::text AS owner,
     coalesce(pg_relation_filenode(c.oid), 0) AS file,
-    CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) WHEN c.relkind IN ('i', 'S') THEN pg_relation_size(c.oid)
-        ELSE 0 END AS bytes,
+    -- A table without a page of its own may have the index of what it keeps out of line, whose first page is always there.
+    CASE WHEN c.relkind IN ('r', 'm') AND pg_relation_size(c.oid) > 0 THEN pg_table_size(c.oid)
+        WHEN c.relkind IN ('i', 'S') THEN pg_relation_size(c.oid) ELSE 0 END AS bytes,
     c.reltuples::float8 AS rows, c.relispopulated AS populated, i.indrelid AS of_table, coalesce(i.indisvalid, true) AS valid,
     coalesce((SELECT array_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
         || ' ' || a.privilege_type)

@@ -113,20 +113,20 @@ impl Up {
         catalog::rewritten(&self.before, &self.after)
     }
 
-    /// What went though no statement named it: it depended on something that a CASCADE took away. Event triggers say so; where
-    /// there are none, a name that is in no statement does.
+    /// What went though no statement named it: it depended on something that a CASCADE took away. Event triggers say so, and
+    /// nothing of what was renamed; where there are none, a name that is in no statement does.
     pub fn gone_unnamed(&self) -> Vec<String> {
         let follows = Change::follow(&self.changes);
         let gone = self.changes.iter().filter(|change| change.word() == "removed" && !follows(change));
         let gone = gone.filter_map(Change::object).filter(|object| OF_USERS.contains(&object.kind.as_str()));
         let unnamed = gone.filter(|object| {
-            let bare = object.name.rsplit('.').next().unwrap_or_default();
-            let bare = bare.split('(').next().unwrap_or_default().trim_matches('"').to_lowercase();
-            let named_in = |text: &str| text.to_lowercase().contains(&bare);
-            if self.timeline.told > 0 {
-                !self.timeline.dropped.iter().any(|one| one.named && named_in(&one.name))
+            let bare = object.name.split('(').next().unwrap_or_default();
+            let bare = bare.rsplit('.').next().unwrap_or_default().trim_matches('"').to_lowercase();
+            if self.timeline.told > 0 && self.timeline.garbled == 0 {
+                let mut followed = self.timeline.dropped.iter().filter(|one| !one.named);
+                followed.any(|one| one.kind == object.kind && names(&one.name, &bare))
             } else {
-                !self.timeline.statements.iter().any(|one| named_in(&one.text))
+                !self.timeline.statements.iter().any(|one| names(&one.text, &bare))
             }
         });
         unnamed.map(|object| format!("{} `{}` gone by CASCADE", object.kind, object.qualified())).collect()
@@ -136,6 +136,14 @@ impl Up {
     pub fn table(&self, oid: u32) -> &str {
         self.before.relations.get(&oid).map_or("?", |relation| relation.short())
     }
+}
+
+/// Whether a text has a name in it that is no part of a longer one.
+fn names(text: &str, name: &str) -> bool {
+    let is_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    let text = text.to_lowercase();
+    let mut places = text.match_indices(name).map(|(at, _)| (&text[..at], &text[at + name.len()..]));
+    places.any(|(before, after)| !before.ends_with(is_of_name) && !after.starts_with(is_of_name))
 }
 
 /// The second run.

@@ -15,19 +15,18 @@ pub const DURATION: f64 = 300_000.0;
 
 /// Limits as flags; they win over the configuration.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// Longest time that readers, writers or an update of one row may wait, such as 2s or 500ms
-    #[arg(long, value_name = "DURATION", value_parser = milliseconds)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", value_parser = milliseconds)]
     max_stall: Option<f64>,
     /// Longest time that the migration may take
-    #[arg(long, value_name = "DURATION", value_parser = milliseconds)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", value_parser = milliseconds)]
     max_duration: Option<f64>,
     /// Most write-ahead log that it may write, such as 1GB
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = bytes)]
     max_wal: Option<i64>,
     /// Longest time that later readers may queue behind a migration which waits for one slow query itself
-    #[arg(long, value_name = "DURATION", value_parser = milliseconds)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", value_parser = milliseconds)]
     max_queue: Option<f64>,
 }
 

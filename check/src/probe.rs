@@ -14,7 +14,7 @@ use crate::lock::Client;
 /// What a probe sleeps between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 /// A shorter wait is the network's and the machine's.
-const NOISE: f64 = 3.0;
+pub(crate) const NOISE: f64 = 3.0;
 
 /// A wait that a probe felt.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -58,6 +58,8 @@ pub struct Plan {
 struct Run {
     ended: Ended,
     heard: Vec<Heard>,
+    /// Events that came too fast to be heard.
+    missed: u64,
     /// When it was over, in milliseconds since its origin.
     end: f64,
 }
@@ -89,7 +91,21 @@ async fn run(
     ended.tail = hidden(&ended.tail);
     let end = origin.elapsed().as_secs_f64() * 1000.0;
     way.end().await;
-    Ok(Run { ended, heard: recorder.take(), end })
+    let heard = recorder.take();
+    if ended.how != How::Code(0) {
+        end_sessions(fork).await;
+    }
+    Ok(Run { ended, heard, missed: recorder.missed(), end })
+}
+
+/// Ends what a command that was cut off left running: the server goes on with a statement whose client is gone, and nobody can
+/// read the catalogs of what it holds locked. Our own sessions stay.
+async fn end_sessions(fork: &Fork) {
+    let text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+                AND usename = session_user AND pid <> pg_backend_pid() AND application_name NOT LIKE 'lakebase%'";
+    if let Ok(session) = fork.enter().await {
+        let _ = session.run(text).await;
+    }
 }
 
 /// The first fork: the verdict and the times are from here. The fork stays until the caller deletes it.
@@ -151,6 +167,9 @@ pub async fn clean(
         }
     };
     let after = catalog::read(&control, fork.enter().await?).await?;
+    if ran.missed > 0 {
+        facts.unseen.push(format!("{} events of the gateway, which came too fast", ran.missed));
+    }
     facts.up = up(ran, &samples, before, after);
     if facts.up.timeline.garbled > 0 {
         facts
@@ -158,7 +177,7 @@ pub async fn clean(
             .push(format!("{} messages of the event triggers were too long", facts.up.timeline.garbled));
     }
     if let Some(failure) = &facts.up.failure {
-        let failed = facts.up.timeline.statements.iter().find(|one| one.failure.is_some());
+        let failed = facts.up.timeline.statements.iter().rfind(|one| one.failure.is_some());
         facts.up.offending = offending::count(&control, failure, failed.map(|one| one.text.as_str())).await;
     }
     if facts.up.is_ok() && facts.up.timeline.sessions > 0 {

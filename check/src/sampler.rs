@@ -83,6 +83,8 @@ impl Sampler {
             log.told.push(told);
         });
         let session = session.await.map_err(|refused: Refused| Error::from(refused))?;
+        // That of a role or a database would end the loop in the middle of a long migration.
+        session.run("SET statement_timeout = 0").await?;
         let text = program(ours);
         let running = tokio::spawn(async move { session.run(&text).await });
         let sampler = Self { log, running };

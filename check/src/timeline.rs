@@ -123,6 +123,8 @@ struct Line {
     began: Option<f64>,
     /// Locks that it holds: since when, by which statement.
     held: BTreeMap<(u32, Mode), (f64, Option<usize>)>,
+    /// When its transaction's last savepoint was made.
+    savepoint: Option<f64>,
     /// The statement that the sensor spoke of last.
     current: Option<usize>,
     /// Whether it ran anything.
@@ -190,8 +192,10 @@ impl Timeline {
                 if let Some(index) = index.or_else(|| line.transaction.last().copied()) {
                     self.statements[index].failure = Some(failure);
                 }
-                // The transaction is rolled back at once; that its end is missing keeps nobody waiting.
-                self.let_go(line, at);
+                // The transaction is rolled back at once, to its savepoint if it has one; that its end is missing keeps nobody
+                // waiting.
+                let since = line.savepoint.unwrap_or(f64::NEG_INFINITY);
+                self.let_go_since(line, at, since);
             }
             TapEvent::Ready { status } => {
                 for index in std::mem::take(&mut line.waiting) {
@@ -207,6 +211,9 @@ impl Timeline {
 
     fn begin(&mut self, line: &mut Line, session: u64, text: &str, at: f64) {
         line.is_used = true;
+        if crate::text::begins(text, "SAVEPOINT") {
+            line.savepoint = Some(at);
+        }
         self.statements.push(Statement {
             session,
             text: text.trim().chars().take(TEXT).collect(),
@@ -227,6 +234,7 @@ impl Timeline {
             // A batch may hold several transactions; the new one began when the old one was over.
             let over = at - (message.at - message.transaction) * 1000.0;
             self.let_go(line, over);
+            line.savepoint = None;
         }
         line.began = Some(message.transaction);
         let before = line.current.or_else(|| line.waiting.first().copied());
@@ -320,7 +328,15 @@ impl Timeline {
     }
 
     fn let_go(&mut self, line: &mut Line, at: f64) {
-        for (key, (from, statement)) in std::mem::take(&mut line.held) {
+        self.let_go_since(line, at, f64::NEG_INFINITY);
+    }
+
+    /// The same for what was locked since then.
+    fn let_go_since(&mut self, line: &mut Line, at: f64, since: f64) {
+        let held = std::mem::take(&mut line.held).into_iter();
+        let (gone, kept): (BTreeMap<_, _>, BTreeMap<_, _>) = held.partition(|(_, (from, _))| *from >= since);
+        line.held = kept;
+        for (key, (from, statement)) in gone {
             self.hold(key, from, at, statement);
         }
     }
@@ -331,6 +347,7 @@ impl Timeline {
             self.statements[index].until = at.max(self.statements[index].to);
         }
         line.began = None;
+        line.savepoint = None;
         line.current = None;
     }
 }

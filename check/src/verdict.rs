@@ -156,7 +156,13 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
     lines.push(line.down());
     lines.push(line.again());
     let mut notes = facts.disagreements();
+    // What was ended is not known to its end: that decides, whatever is excepted.
+    let is_cut = facts.up.ended == Some(How::Deadline);
+    let cut = is_cut.then(|| lines.remove(0));
     notes.extend(limits.exceptions.apply(&mut lines));
+    if let Some(result) = cut {
+        lines.insert(0, result);
+    }
     let worst = lines.iter().map(|line| line.grade).max().unwrap_or(Grade::Fine);
     let answer = match (facts.up.ended, worst) {
         _ if facts.up.timeline.sessions == 0 => Answer::Unknown,
@@ -165,7 +171,7 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
         (_, Grade::Limit) => Answer::Limit,
         _ => Answer::Pass,
     };
-    if matches!(answer, Answer::Failed | Answer::Unknown) {
+    if is_cut || matches!(answer, Answer::Failed | Answer::Unknown) {
         // What was not reached needs no exception yet.
         notes.clear();
     }

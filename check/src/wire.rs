@@ -1,5 +1,6 @@
 //! What passes between the migration and its branch, as the gateway in between hears it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -48,11 +49,18 @@ impl Failure {
     }
 }
 
-/// The server's words. Those of a value that does not fit quote it at their end.
+/// The server's words. Those of a value that does not fit quote it: at their end, or as in `value "7" is out of range`.
 fn without_values(error: &TapError) -> String {
-    match error.message.split_once(": \"") {
-        Some((words, _)) if error.sqlstate.starts_with("22") => words.to_owned(),
-        _ => error.message.clone(),
+    let said = &error.message;
+    if !error.sqlstate.starts_with("22") {
+        return said.clone();
+    }
+    if let Some((words, _)) = said.split_once(": \"") {
+        return words.to_owned();
+    }
+    match (said.find('"'), said.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}\"…{}", &said[..first], &said[last..]),
+        _ => said.clone(),
     }
 }
 
@@ -60,17 +68,28 @@ fn without_values(error: &TapError) -> String {
 pub struct Recorder {
     origin: Instant,
     heard: Mutex<Vec<Heard>>,
+    missed: AtomicU64,
 }
 
 impl Recorder {
     /// For a run that begins at `origin`.
     pub fn new(origin: Instant) -> Self {
-        Self { origin, heard: Mutex::default() }
+        Self { origin, heard: Mutex::default(), missed: AtomicU64::new(0) }
     }
 
     /// What was heard so far, and forgets it.
     pub fn take(&self) -> Vec<Heard> {
         std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that a gateway dropped so many events.
+    pub fn miss(&self, count: u64) {
+        self.missed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many events were dropped.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// The statement that was sent last, for whoever shows progress.
@@ -95,5 +114,28 @@ impl Recorder {
 impl Tap for Recorder {
     fn event(&self, session: SessionId, at: Instant, event: TapEvent) {
         self.note(session.0, at, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_does_not_fit_is_not_repeated() {
+        let said = |sqlstate: &str, message: &str| {
+            let error =
+                TapError { sqlstate: sqlstate.into(), message: message.into(), ..TapError::default() };
+            Failure::of(&error).message
+        };
+        assert_eq!(
+            said("22P02", "invalid input syntax for type bigint: \"n/a\""),
+            "invalid input syntax for type bigint"
+        );
+        assert_eq!(
+            said("22003", "value \"99999999999\" is out of range for type integer"),
+            "value \"…\" is out of range for type integer"
+        );
+        assert_eq!(said("42P01", "relation \"orders\" does not exist"), "relation \"orders\" does not exist");
     }
 }

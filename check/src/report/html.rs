@@ -69,7 +69,7 @@ pub fn text(report: &Report<'_>) -> String {
 fn meaning(answer: Answer) -> String {
     let words = match answer {
         Answer::Pass => "it works on production's rows, within every limit",
-        Answer::Limit => "it works on production's rows, and exceeds a limit",
+        Answer::Limit => "it exceeds a limit on production's rows",
         Answer::Failed => "it fails on production's rows",
         Answer::Unknown => "nobody can tell: take it for no answer, not for a good one",
     };

@@ -71,6 +71,20 @@ fn a_lock_is_held_to_the_end_of_its_transaction() {
 }
 
 #[test]
+fn an_error_behind_a_savepoint_lets_go_of_nothing_before_it() {
+    let told = Told::default().query("BEGIN").complete().ready(Status::InTransaction); // 0 to 2
+    let told = told.query("ALTER TABLE a ADD x int"); // 3
+    let told = told.sensor("ddl_command_start", 0.0, "", &[]).sensor("ddl_command_end", 0.0, "", &[STRONG]); // 4, 5
+    let told = told.complete().ready(Status::InTransaction); // 6, 7
+    let told = told.query("SAVEPOINT s").complete().ready(Status::InTransaction); // 8 to 10
+    let told = told.query("SELECT gone").failed("42703").ready(Status::Failed); // 11 to 13
+    let told = told.query("ROLLBACK TO s").complete().ready(Status::InTransaction); // 14 to 16
+    let timeline = told.query("COMMIT").complete().ready(Status::Idle).read(); // 17 to 19
+    let hold = &timeline.holds[0];
+    assert_eq!((timeline.holds.len(), hold.from, hold.to), (1, 3.0, 19.0));
+}
+
+#[test]
 fn the_statements_of_a_batch_and_of_a_block_are_told_apart() {
     let batch = "SELECT 1; ALTER TABLE a ADD x int; ALTER TABLE b ADD y int";
     let sensors = |told: Told, context: &str, before: &[(u32, &str)]| {

@@ -84,7 +84,7 @@ impl Lines<'_> {
                 line
             }
             (_, Some(failure)) => {
-                let failed = up.timeline.statements.iter().find(|one| one.failure.is_some());
+                let failed = up.timeline.statements.iter().rfind(|one| one.failure.is_some());
                 let offending = up
                     .offending
                     .as_ref()
@@ -232,8 +232,8 @@ impl Lines<'_> {
             return self.line("queue", about, "not tried".into(), limit, Grade::Unseen);
         };
         let queued: Vec<_> = queue.iter().filter(|one| one.waited).collect();
-        // Who never gives up is worse than who takes long to.
-        let rank = |one: &Queue| (!one.gave_up, one.readers_ms);
+        // Who never gives up is worse than who takes long to, where somebody queues behind it.
+        let rank = |one: &Queue| (!one.gave_up && one.readers_ms >= 1.0, one.readers_ms);
         let Some(worst) = queued.iter().max_by(|one, other| {
             let ((one, ms), (other, others)) = (rank(one), rank(other));
             one.cmp(&other).then(ms.total_cmp(&others))

@@ -237,12 +237,21 @@ impl Container {
 
     /// Removes what the project alone has; volumes with a name of their own may be the developer's.
     async fn remove(&self) -> Result<()> {
+        let own = format!("label=com.docker.compose.project={}", self.project());
+        let check = format!("label={}={}", overlay::rehearsal::CHECK, self.project());
+        let list = ["ps", "--all", "--quiet", "--filter", &own, "--filter", &check];
+        let containers = self.real.docker(&list).await?;
+        let containers: Vec<&str> = containers.split_whitespace().collect();
+        if !containers.is_empty() {
+            // With their nameless volumes, which Compose leaves. One that is going already is no matter.
+            let _ = self.real.docker(&[&["rm", "--force", "--volumes"][..], &containers[..]].concat()).await;
+        }
         self.real
             .quietly(self.arguments(&["down", "--timeout", "1", "--rmi", "local", "--remove-orphans"]))
             .await?;
-        let own = format!("label=com.docker.compose.project={}", self.project());
         let volumes = self.real.docker(&["volume", "ls", "-q", "--filter", &own]).await?;
-        for volume in volumes.lines() {
+        let prefix = format!("{}_", self.project());
+        for volume in volumes.lines().filter(|name| name.starts_with(&prefix)) {
             self.real.docker(&["volume", "rm", volume]).await?;
         }
         Ok(())
@@ -285,6 +294,10 @@ impl Place for Container {
     }
 
     async fn leave(&self) {
+        // Nothing was opened since it was last left, so nothing was made.
+        if !self.overlay().exists() {
+            return;
+        }
         // What could not be removed now is the next check's to remove; the fork behind it goes all the same.
         self.rehearsal.note(self.remove().await.is_ok());
         agent::forget(&self.real.for_agent(&self.env, &self.cwd), self.project(), &self.env);
@@ -320,8 +333,12 @@ impl Tapped {
 /// Notes each event at the moment that the gateway's clock says.
 async fn hear(mut lines: Lines<BufReader<ChildStdout>>, began: Instant, recorder: Arc<Recorder>) {
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Ok(TapLine::Event { session, at_us, event }) = serde_json::from_str(&line) {
-            recorder.note(session.0, began + std::time::Duration::from_micros(at_us), event);
+        match serde_json::from_str(&line) {
+            Ok(TapLine::Event { session, at_us, event }) => {
+                recorder.note(session.0, began + std::time::Duration::from_micros(at_us), event);
+            }
+            Ok(TapLine::Missed { missed }) => recorder.miss(missed),
+            _ => {}
         }
     }
 }

@@ -33,22 +33,21 @@ pub struct World<'a> {
 
 /// Settings as flags; they win over every other layer.
 #[derive(Debug, Default, Clone, Args)]
-#[command(next_help_heading = "Settings")]
 pub struct SettingArgs {
     /// Id of the Lakebase project
-    #[arg(long, value_name = "ID")]
+    #[arg(long, help_heading = "Settings", value_name = "ID")]
     project_name: Option<String>,
     /// Branch that new branches are copies of
-    #[arg(long, value_name = "ID")]
+    #[arg(long, help_heading = "Settings", value_name = "ID")]
     parent_branch: Option<String>,
     /// Database of the branch
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Settings", value_name = "NAME")]
     database: Option<String>,
     /// Profile of ~/.databrickscfg, or `embedded`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = "Settings", value_name = "NAME")]
     profile: Option<String>,
     /// How long the branch lives after its last use, such as 24h
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, help_heading = "Settings", value_name = "DURATION")]
     ttl: Option<String>,
 }
 
