@@ -28,7 +28,7 @@ use crate::sampler::{self, Sampler};
 use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
-use crate::wire::{Heard, Recorder};
+use crate::wire::{MOMENT, Recorder, Recording};
 use crate::{deadlock, differences, lost, manual, offending, progress, tool};
 
 /// Tables that are probed at most, those with the longest stalls.
@@ -57,9 +57,7 @@ pub struct Plan {
 /// One run as it was seen from outside.
 struct Run {
     ended: Ended,
-    heard: Vec<Heard>,
-    /// Events that came too fast to be heard.
-    missed: u64,
+    recording: Recording,
     /// When it was over, in milliseconds since its origin.
     end: f64,
 }
@@ -91,11 +89,11 @@ async fn run(
     ended.tail = hidden(&ended.tail);
     let end = origin.elapsed().as_secs_f64() * 1000.0;
     way.end().await;
-    let heard = recorder.take();
+    let recording = recorder.take();
     if ended.how != How::Code(0) {
         end_sessions(fork).await;
     }
-    Ok(Run { ended, heard, missed: recorder.missed(), end })
+    Ok(Run { ended, recording, end })
 }
 
 /// Ends what a command that was cut off left running: the server goes on with a statement whose client is gone, and nobody can
@@ -163,14 +161,24 @@ pub async fn clean(
             facts
                 .unseen
                 .push(format!("locks that no event trigger tells: no sampler ({})", first_cause(&error)));
-            Vec::new()
+            sampler::Watched::default()
         }
     };
     let after = catalog::read(&control, fork.enter().await?).await?;
-    if ran.missed > 0 {
-        facts.unseen.push(format!("{} events of the gateway, which came too fast", ran.missed));
+    if ran.recording.missed > 0 {
+        let missed = ran.recording.missed;
+        facts.unseen.push(format!("{missed} events of the gateway, which came too fast"));
     }
     facts.up = up(ran, &samples, before, after);
+    if facts.up.timeline.left_out > 0 {
+        facts.unseen.push(format!(
+            "{} statements one by one: shorter than {MOMENT} ms each, they repeat what is kept of them",
+            facts.up.timeline.left_out
+        ));
+    }
+    if samples.left_out > 0 {
+        facts.unseen.push(format!("{} locks one by one: shorter than {MOMENT} ms each", samples.left_out));
+    }
     if facts.up.timeline.garbled > 0 {
         facts
             .unseen
@@ -223,9 +231,10 @@ async fn old_application(
     Ok(queries::working(&fork.enter_as_application().await?, texts).await)
 }
 
-fn up(ran: Run, samples: &[sampler::Sample], before: Snapshot, after: Snapshot) -> Up {
-    let skew = timeline::skew(&ran.heard);
-    let mut timeline = Timeline::read(&ran.heard, skew, ran.end);
+fn up(ran: Run, samples: &sampler::Watched, before: Snapshot, after: Snapshot) -> Up {
+    let skew = timeline::skew(&ran.recording.heard);
+    let mut timeline = Timeline::read(&ran.recording.heard, skew, ran.end);
+    timeline.left_out = ran.recording.left_out;
     let sampled = sampler::holds(samples, &timeline.statements);
     timeline.holds = sampler::merge(std::mem::take(&mut timeline.holds), sampled);
     let known = manual::unseen(&timeline.statements, &timeline.holds, &before);

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::lock::Mode;
 use crate::timeline::{Hold, Seen, Statement};
+use crate::wire::MOMENT;
 
 /// SQLSTATE of its messages.
 const SQLSTATE: &str = "LB002";
@@ -42,11 +43,57 @@ struct Told {
     locks: Option<Vec<(i32, u32, String, bool)>>,
 }
 
-/// Samples by the server's clock, and what to add to that for ours.
+/// What was seen by the server's clock, and what to add to that for ours.
 #[derive(Default)]
 struct Log {
-    told: Vec<Told>,
+    watched: Watched,
+    has_looked: bool,
     skew: Option<f64>,
+}
+
+/// A process's lock of a relation.
+type Lock = (i32, u32, Mode);
+
+/// So many locks of less than a moment are kept.
+const MOST: usize = 10_000;
+
+/// The locks that samples show, each from when to when.
+#[derive(Debug, Default)]
+pub struct Watched {
+    open: BTreeMap<Lock, f64>,
+    closed: Vec<(Lock, f64, f64)>,
+    last: f64,
+    /// How many were left out: there were very many, and none was held for longer than a moment.
+    pub left_out: usize,
+}
+
+impl Watched {
+    /// The next sample.
+    pub fn see(&mut self, sample: &Sample) {
+        let held = sample.locks.iter().filter(|lock| lock.3);
+        let now: Vec<Lock> = held.map(|(pid, relation, mode, _)| (*pid, *relation, *mode)).collect();
+        let gone: Vec<Lock> = self.open.keys().filter(|key| !now.contains(key)).copied().collect();
+        for key in gone {
+            let Some(from) = self.open.remove(&key) else { continue };
+            if self.closed.len() >= MOST && sample.at - from < MOMENT {
+                self.left_out += 1;
+            } else {
+                self.closed.push((key, from, sample.at));
+            }
+        }
+        for key in now {
+            self.open.entry(key).or_insert(sample.at);
+        }
+        self.last = sample.at;
+    }
+
+    /// The same by a clock that is ahead by `skew` milliseconds.
+    fn shifted(mut self, skew: f64) -> Self {
+        self.open.values_mut().for_each(|from| *from += skew);
+        self.closed.iter_mut().for_each(|(_, from, to)| (*from, *to) = (*from + skew, *to + skew));
+        self.last += skew;
+        self
+    }
 }
 
 /// A sampler that runs.
@@ -80,7 +127,12 @@ impl Sampler {
             let mut log = hears.lock().unwrap_or_else(PoisonError::into_inner);
             let skew = now - told.at * 1000.0;
             log.skew = Some(log.skew.map_or(skew, |least| least.min(skew)));
-            log.told.push(told);
+            log.has_looked = true;
+            let locks = told.locks.iter().flatten();
+            let locks = locks
+                .filter_map(|(pid, relation, mode, held)| Some((*pid, *relation, Mode::parse(mode)?, *held)));
+            let sample = Sample { at: told.at * 1000.0, locks: locks.collect() };
+            log.watched.see(&sample);
         });
         let session = session.await.map_err(|refused: Refused| Error::from(refused))?;
         // That of a role or a database would end the loop in the middle of a long migration.
@@ -94,7 +146,7 @@ impl Sampler {
 
     /// Waits until it has looked once.
     async fn first_look(&self) {
-        while !self.running.is_finished() && self.log().told.is_empty() {
+        while !self.running.is_finished() && !self.log().has_looked {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
@@ -107,22 +159,13 @@ impl Sampler {
     ///
     /// # Errors
     /// [`lakebase::error::Kind::Database`]: it did not run to this end.
-    pub async fn stop(self, owner: &Session) -> Result<Vec<Sample>> {
+    pub async fn stop(self, owner: &Session) -> Result<Watched> {
         owner.run(&format!("SELECT pg_advisory_unlock({}, {})", KEY.0, KEY.1)).await?;
         let Self { log, running } = self;
         running.await.unwrap_or(Ok(()))?;
-        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let skew = log.skew.unwrap_or_default();
-        let sample = |told: &Told| Sample {
-            at: told.at * 1000.0 + skew,
-            locks: told
-                .locks
-                .iter()
-                .flatten()
-                .filter_map(|(pid, relation, mode, held)| Some((*pid, *relation, Mode::parse(mode)?, *held)))
-                .collect(),
-        };
-        Ok(log.told.iter().map(sample).collect())
+        Ok(std::mem::take(&mut log.watched).shifted(skew))
     }
 }
 
@@ -159,40 +202,18 @@ fn program(ours: &[i32]) -> String {
 
 /// The locks that samples show. The statement is the one that ran, or whose transaction was open, when a lock was first
 /// seen.
-pub fn holds(samples: &[Sample], statements: &[Statement]) -> Vec<Hold> {
-    let mut open: BTreeMap<(i32, u32, Mode), f64> = BTreeMap::new();
-    let mut holds = Vec::new();
-    let mut close = |(_, relation, mode): (i32, u32, Mode), from: f64, to: f64| {
+pub fn holds(watched: &Watched, statements: &[Statement]) -> Vec<Hold> {
+    let open = watched.open.iter().map(|(lock, from)| (*lock, *from, watched.last));
+    let hold = |((_, relation, mode), from, to): (Lock, f64, f64)| {
         let runs = |statement: &&Statement| statement.from <= from && from <= statement.until;
         let of = |running: bool| {
             let mut all = statements.iter().enumerate().rev();
             all.find(|(_, one)| runs(one) && (!running || from <= one.to)).map(|(index, _)| index)
         };
         let statement = of(true).or_else(|| of(false));
-        holds.push(Hold { relation, mode, from, to, statement, seen: Seen::Sampler });
+        Hold { relation, mode, from, to, statement, seen: Seen::Sampler }
     };
-    for sample in samples {
-        let now: Vec<_> = sample
-            .locks
-            .iter()
-            .filter(|lock| lock.3)
-            .map(|(pid, relation, mode, _)| (*pid, *relation, *mode))
-            .collect();
-        let gone: Vec<_> = open.keys().filter(|key| !now.contains(key)).copied().collect();
-        for key in gone {
-            if let Some(from) = open.remove(&key) {
-                close(key, from, sample.at);
-            }
-        }
-        for key in now {
-            open.entry(key).or_insert(sample.at);
-        }
-    }
-    let end = samples.last().map_or(0.0, |sample| sample.at);
-    for (key, from) in open {
-        close(key, from, end);
-    }
-    holds
+    watched.closed.iter().copied().chain(open).map(hold).collect()
 }
 
 /// What event triggers saw, and of what the sampler saw the rest: its times are the less exact ones. An event trigger sees a
@@ -230,9 +251,32 @@ mod tests {
         let waits = (8, 20001, Mode::Share, false);
         let samples =
             [sample(1.0, &[]), sample(3.0, &[strong, waits]), sample(8.0, &[strong]), sample(9.0, &[])];
-        let seen = holds(&samples, &[]);
+        let mut watched = Watched::default();
+        samples.iter().for_each(|sample| watched.see(sample));
+        let seen = holds(&watched, &[]);
         assert_eq!(seen.len(), 1, "{seen:?}");
         assert_eq!((seen[0].relation, seen[0].from, seen[0].to), (20000, 3.0, 9.0));
+    }
+
+    #[test]
+    fn very_many_short_locks_are_counted_and_long_ones_kept() {
+        // given a session that takes a lock of two milliseconds again and again, and another that keeps one
+        let mut watched = Watched::default();
+        let (short, long) = ((7, 20000, Mode::RowExclusive, true), (8, 20001, Mode::Share, true));
+        let turns = 3 * MOST;
+        for turn in 0..turns {
+            let at = turn as f64 * 4.0;
+            watched.see(&Sample { at, locks: vec![short, long] });
+            // Near the end, one is held for longer.
+            let gap = if turn == turns - 5 { 0.0 } else { 2.0 };
+            let locks = if gap > 0.0 { vec![long] } else { vec![short, long] };
+            watched.see(&Sample { at: at + 2.0, locks });
+        }
+        watched.see(&Sample { at: turns as f64 * 4.0, locks: Vec::new() });
+        let seen = holds(&watched, &[]);
+        assert!(seen.len() <= MOST + 2, "{}", seen.len());
+        assert_eq!(seen.len() + watched.left_out, turns);
+        assert!(seen.iter().any(|one| one.relation == 20001 && one.to - one.from == turns as f64 * 4.0));
     }
 
     #[test]

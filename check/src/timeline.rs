@@ -6,11 +6,8 @@ use serde::Serialize;
 
 use crate::lock::Mode;
 use crate::sensor::Message;
-use crate::wire::{Failure, Heard};
+use crate::wire::{Failure, Heard, TEXT};
 use lakebase_gateway::{Status, TapEvent};
-
-/// Characters of a statement that are kept.
-const TEXT: usize = 2_000;
 
 /// A statement of the migration. Times are milliseconds since the run began.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -95,6 +92,8 @@ pub struct Dropped {
 pub struct Timeline {
     /// The statements.
     pub statements: Vec<Statement>,
+    /// How many more there were, each no longer than a moment and of a form that is among them.
+    pub left_out: usize,
     /// The locks.
     pub holds: Vec<Hold>,
     /// The rewrites.

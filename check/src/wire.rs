@@ -1,11 +1,21 @@
 //! What passes between the migration and its branch, as the gateway in between hears it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+#[cfg(test)]
+mod tests;
+mod thin;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use lakebase_gateway::{SessionId, Tap, TapError, TapEvent};
 use serde::Serialize;
+
+pub use thin::MOMENT;
+
+/// So many events are kept as they are; more of them are thinned out.
+const MOST: usize = 50_000;
+/// Characters of a statement that are kept.
+pub const TEXT: usize = 2_000;
 
 /// Something that passed the wire.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,38 +77,62 @@ fn without_values(error: &TapError) -> String {
 /// Writes down what is heard during one run.
 pub struct Recorder {
     origin: Instant,
-    heard: Mutex<Vec<Heard>>,
-    missed: AtomicU64,
+    recording: Mutex<Recording>,
+}
+
+/// What was heard.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// The events, in their order.
+    pub heard: Vec<Heard>,
+    /// How many statements are not among them: there were very many, and they told nothing new.
+    pub left_out: usize,
+    /// Events that the gateway dropped, for they came too fast.
+    pub missed: u64,
+    /// When it is too long again.
+    too_long: usize,
+    /// The text that was sent last.
+    latest: Option<String>,
+}
+
+impl Recording {
+    fn push(&mut self, mut one: Heard) {
+        if let TapEvent::Query { text, .. } | TapEvent::Parse { text, .. } = &mut one.event {
+            *text = text.trim().chars().take(TEXT).collect();
+            self.latest = Some(text.clone());
+        }
+        self.heard.push(one);
+        if self.heard.len() > self.too_long.max(MOST) {
+            self.left_out += thin::thin(&mut self.heard);
+            // Where nothing can go it would be looked through again and again.
+            self.too_long = self.heard.len() * 2;
+        }
+    }
 }
 
 impl Recorder {
     /// For a run that begins at `origin`.
     pub fn new(origin: Instant) -> Self {
-        Self { origin, heard: Mutex::default(), missed: AtomicU64::new(0) }
+        Self { origin, recording: Mutex::default() }
     }
 
     /// What was heard so far, and forgets it.
-    pub fn take(&self) -> Vec<Heard> {
-        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take(&self) -> Recording {
+        std::mem::take(&mut *self.recording())
     }
 
     /// Notes that a gateway dropped so many events.
     pub fn miss(&self, count: u64) {
-        self.missed.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// How many events were dropped.
-    pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
+        self.recording().missed += count;
     }
 
     /// The statement that was sent last, for whoever shows progress.
     pub fn latest(&self) -> Option<String> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.iter().rev().find_map(|one| match &one.event {
-            TapEvent::Query { text, .. } | TapEvent::Parse { text, .. } => Some(text.clone()),
-            _ => None,
-        })
+        self.recording().latest.clone()
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Recording> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,36 +140,12 @@ impl Recorder {
     /// Notes what was heard at a moment, from whichever gateway.
     pub fn note(&self, session: u64, at: Instant, event: TapEvent) {
         let at = at.saturating_duration_since(self.origin).as_secs_f64() * 1000.0;
-        let heard = Heard { at, session, event };
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+        self.recording().push(Heard { at, session, event });
     }
 }
 
 impl Tap for Recorder {
     fn event(&self, session: SessionId, at: Instant, event: TapEvent) {
         self.note(session.0, at, event);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_that_does_not_fit_is_not_repeated() {
-        let said = |sqlstate: &str, message: &str| {
-            let error =
-                TapError { sqlstate: sqlstate.into(), message: message.into(), ..TapError::default() };
-            Failure::of(&error).message
-        };
-        assert_eq!(
-            said("22P02", "invalid input syntax for type bigint: \"n/a\""),
-            "invalid input syntax for type bigint"
-        );
-        assert_eq!(
-            said("22003", "value \"99999999999\" is out of range for type integer"),
-            "value \"…\" is out of range for type integer"
-        );
-        assert_eq!(said("42P01", "relation \"orders\" does not exist"), "relation \"orders\" does not exist");
     }
 }

@@ -73,6 +73,7 @@ fn document(report: &Report<'_>) -> Value {
             "temporary": up.temporary(),
             "scanned": up.scanned().into_iter().map(|oid| up.table(oid)).collect::<Vec<_>>(),
             "statements": up.timeline.statements,
+            "statements_left_out": up.timeline.left_out,
             "locks": holds,
             "rewrites": rewrites,
             "dropped": up.timeline.dropped,

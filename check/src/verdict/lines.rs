@@ -44,7 +44,8 @@ impl Lines<'_> {
     /// How the migration itself went.
     pub fn result(&self) -> Line {
         let up = self.up();
-        let count = up.timeline.statements.iter().filter(|one| !is_small_talk(&one.text)).count();
+        let kept = up.timeline.statements.iter().filter(|one| !is_small_talk(&one.text)).count();
+        let count = kept + up.timeline.left_out;
         let took = span(up.ms);
         let about = "Result on a copy of production";
         let limit = span(self.limits.duration);

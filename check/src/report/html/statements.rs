@@ -46,7 +46,7 @@ pub fn section(facts: &Facts, shown: &[usize]) -> String {
         let left_out = (0..all.len()).filter(|place| shown.binary_search(place).is_err());
         let longest = left_out.map(|place| all[place].to - all[place].from).fold(0.0, f64::max);
         format!(
-            "<p class=\"small rest\">{rest} more statements are not shown; the longest of them took {}. All are in the JSON \
+            "<p class=\"small rest\">{rest} more statements are not shown; the longest of them took {}. They are in the JSON \
              report.</p>\n",
             span(longest)
         )
