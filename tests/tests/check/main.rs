@@ -5,6 +5,7 @@ mod bad_input;
 mod cases;
 mod container;
 mod deadlock;
+mod histories;
 mod leftovers;
 mod locks;
 mod sensors;
