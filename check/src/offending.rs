@@ -8,9 +8,10 @@ use crate::wire::Failure;
 pub async fn count(session: &Session, failure: &Failure, statement: Option<&str>) -> Option<(i64, String)> {
     let (query, words) = query(failure, statement?)?;
     session.run("SET statement_timeout = '60s'").await.ok()?;
-    let count = session.text(&query).await.ok().flatten().and_then(|count| count.parse().ok());
+    let count: Option<i64> = session.text(&query).await.ok().flatten().and_then(|count| count.parse().ok());
     session.run("RESET statement_timeout").await.ok()?;
-    count.map(|count| (count, words))
+    // A value that an UPDATE would have written is in no row.
+    count.filter(|count| *count > 0).map(|count| (count, words))
 }
 
 /// The query that counts them.
