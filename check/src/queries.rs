@@ -29,7 +29,7 @@ pub async fn of_production(session: &Session) -> Result<Vec<String>> {
         .rows(
             &format!(
                 "SELECT query FROM {schema}.pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = \
-                 current_database()) AND query IS NOT NULL ORDER BY calls DESC LIMIT $1"
+                 current_database()) AND query IS NOT NULL AND query <> '<insufficient privilege>' ORDER BY calls DESC LIMIT $1"
             ),
             &[&MOST],
         )

@@ -182,7 +182,8 @@ fn program(ours: &[i32]) -> String {
             LOOP
                 SELECT jsonb_agg(jsonb_build_array(pid, relation::int8, mode, granted) ORDER BY pid, relation, mode, granted)
                         FILTER (WHERE locktype = 'relation' AND relation::int8 >= 16384 AND pid <> pg_backend_pid()
-                            AND pid <> ALL ('{{{}}}'::int[]))::text,
+                            AND pid <> ALL ('{{{}}}'::int[]) AND pid <> ALL (ARRAY(SELECT s.pid FROM pg_stat_activity s WHERE
+                            s.usesysid IS NULL)))::text,
                     coalesce(bool_or(locktype = 'advisory' AND granted AND classid::int8 = {class} AND objid::int8 = {object}), false)
                     INTO seen, goes_on
                     FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database());

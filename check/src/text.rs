@@ -66,6 +66,59 @@ pub fn bare(text: &str) -> &str {
     }
 }
 
+/// How statements begin into which an application writes the values of rows.
+const OF_ROWS: [&str; 9] =
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "EXECUTE", "CALL"];
+
+/// The text without the values in it: of what reads and changes rows every one, of anything else the texts where one may be a
+/// password. Who migrates rows by an ORM sends them in the statements themselves.
+pub fn without_values(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    for one in statements(text) {
+        let at = rest.find(one).unwrap_or_default();
+        out.push_str(&rest[..at]);
+        let first = one.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default().to_uppercase();
+        let is_of_rows = OF_ROWS.contains(&first.as_str());
+        if is_of_rows || one.to_lowercase().contains("password") {
+            mask(one, is_of_rows, &mut out);
+        } else {
+            out.push_str(one);
+        }
+        rest = &rest[at + one.len()..];
+    }
+    out + rest
+}
+
+/// Appends a statement with `…` for its texts, and for its numbers where they count.
+fn mask(statement: &str, numbers: bool, out: &mut String) {
+    let mut at = 0;
+    while let Some(c) = statement[at..].chars().next() {
+        let (before, rest) = statement.split_at(at);
+        let value = match c {
+            '\'' => Some(end_of_quoted(rest, '\'', follows_escape(before))),
+            '$' if !follows_name(before) => end_of_dollar(rest),
+            '0'..='9' if numbers && !follows_name(before) => {
+                Some(rest.find(|c: char| !is_of_name(c) && c != '.').unwrap_or(rest.len()))
+            }
+            _ => None,
+        };
+        let length = match (value, c) {
+            (Some(length), _) => length,
+            (None, '"') => end_of_quoted(rest, '"', false),
+            (None, '-') if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            (None, '/') if rest.starts_with("/*") => end_of_comment(rest),
+            (None, c) => c.len_utf8(),
+        };
+        match value {
+            Some(_) if c.is_ascii_digit() => out.push('…'),
+            Some(_) => out.push_str("'…'"),
+            None => out.push_str(&rest[..length]),
+        }
+        at += length;
+    }
+}
+
 /// Where the first statement ends: at its semicolon, or at the end of the text.
 fn end_of_statement(text: &str) -> usize {
     let mut at = 0;
@@ -195,7 +248,41 @@ mod tests {
         assert_eq!(nth_of(batch, "DROP TABLE", 0), None);
     }
 
+    #[test]
+    fn values_of_rows_and_passwords_are_left_out() {
+        for (text, expected) in [
+            (
+                "UPDATE \"user's\" SET email = 'ada@x', n = 1.5 WHERE id = 7",
+                "UPDATE \"user's\" SET email = '…', n = … WHERE id = …",
+            ),
+            (
+                "INSERT INTO t1 (a2) VALUES ($1, E'it\\'s', $q$x$q$, -3)",
+                "INSERT INTO t1 (a2) VALUES ($1, E'…', '…', -…)",
+            ),
+            (
+                "SELECT 1; ALTER TABLE t ALTER a SET DEFAULT 'x'; SELECT 'cut",
+                "SELECT …; ALTER TABLE t ALTER a SET DEFAULT 'x'; SELECT '…'",
+            ),
+            ("ALTER ROLE app PASSWORD 'hush'", "ALTER ROLE app PASSWORD '…'"),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'host=h password=hush' PUBLICATION p",
+                "CREATE SUBSCRIPTION s CONNECTION '…' PUBLICATION p",
+            ),
+            ("ALTER TABLE t ALTER a TYPE varchar(40)", "ALTER TABLE t ALTER a TYPE varchar(40)"),
+        ] {
+            assert_eq!(without_values(text), expected);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_value_of_a_row_is_left(value in "[a-z\\\\' ;$\"]{0,20}", number in 100_000..999_999_u32) {
+            let quoted = value.replace('\'', "''");
+            let text = format!("UPDATE t SET a = 'secret{quoted}', b = {number}; DELETE FROM t WHERE a = 'secret{quoted}'");
+            let shown = without_values(&text);
+            prop_assert!(!shown.contains("secret") && !shown.contains(&number.to_string()), "{shown}");
+        }
+
         #[test]
         fn any_text_is_read_to_its_end(text in "[-/*'\"$;()eEa1 \n\\\\é]{0,60}") {
             for statement in statements(&text) {

@@ -98,7 +98,7 @@ pub struct Recording {
 impl Recording {
     fn push(&mut self, mut one: Heard) {
         if let TapEvent::Query { text, .. } | TapEvent::Parse { text, .. } = &mut one.event {
-            *text = text.trim().chars().take(TEXT).collect();
+            *text = crate::text::without_values(text.trim()).chars().take(TEXT).collect();
             self.latest = Some(text.clone());
         }
         self.heard.push(one);
