@@ -11,11 +11,11 @@ use crate::text;
 /// Queries that are tried at most, those that are called most often.
 const MOST: i64 = 2_000;
 
-/// The queries that production's `pg_stat_statements` has seen in this database.
+/// The queries that production's `pg_stat_statements` has seen in this database, and how many more it shows to others only.
 ///
 /// # Errors
 /// [`lakebase::error::Kind::Database`] where it is not there, or not to be read.
-pub async fn of_production(session: &Session) -> Result<Vec<String>> {
+pub async fn of_production(session: &Session) -> Result<(Vec<String>, usize)> {
     session.run("SET default_transaction_read_only = on; SET statement_timeout = '30s'").await?;
     let place = "SELECT quote_ident(n.nspname) FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace \
                  WHERE x.extname = 'pg_stat_statements'";
@@ -29,12 +29,17 @@ pub async fn of_production(session: &Session) -> Result<Vec<String>> {
         .rows(
             &format!(
                 "SELECT query FROM {schema}.pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = \
-                 current_database()) AND query IS NOT NULL AND query <> '<insufficient privilege>' ORDER BY calls DESC LIMIT $1"
+                 current_database()) AND query IS NOT NULL ORDER BY calls DESC LIMIT $1"
             ),
             &[&MOST],
         )
         .await?;
-    Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
+    let mut texts: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    let all = texts.len();
+    // In the place of what another role runs, for who is no member of `pg_read_all_stats`.
+    texts.retain(|text| text != "<insufficient privilege>");
+    let hidden = all - texts.len();
+    Ok((texts, hidden))
 }
 
 /// Those of `texts` that are an application's: what reads and changes rows.

@@ -131,7 +131,14 @@ pub async fn clean(
     (facts.pending, facts.heads, facts.edited, facts.tool) =
         (found.pending, found.heads, found.edited, found.tool);
     let worked = match old_application(&fork, plan, &parent).await {
-        Ok(texts) => Some(texts),
+        Ok((texts, hidden)) => {
+            if hidden > 0 {
+                facts.unseen.push(format!(
+                    "{hidden} of production's queries, which other roles run: grant the login `pg_read_all_stats`"
+                ));
+            }
+            Some(texts)
+        }
         Err(error) => {
             facts.unseen.push(format!("the old application's queries: {}", first_cause(&error)));
             None
@@ -214,21 +221,21 @@ async fn start_sampler(fork: &Fork, control: &sql::Session, origin: Instant) -> 
     Sampler::start(control, &fork.login(), ca, &[pid], origin).await
 }
 
-/// The queries that work before the migration.
+/// The queries that work before the migration, and how many can't be seen.
 async fn old_application(
     fork: &Fork,
     plan: &Plan,
     (client, target): &(lakebase::api::Client, lakebase::ensure::Target),
-) -> Result<Vec<String>> {
-    let texts = match &plan.queries {
-        Some(texts) => texts.clone(),
+) -> Result<(Vec<String>, usize)> {
+    let (texts, hidden) = match &plan.queries {
+        Some(texts) => (texts.clone(), 0),
         None => {
             let session = fork.enter_branch(client, &target.parent).await?;
             queries::of_production(&session).await?
         }
     };
     let texts = queries::of_application(texts);
-    Ok(queries::working(&fork.enter_as_application().await?, texts).await)
+    Ok((queries::working(&fork.enter_as_application().await?, texts).await, hidden))
 }
 
 fn up(ran: Run, samples: &sampler::Watched, before: Snapshot, after: Snapshot) -> Up {

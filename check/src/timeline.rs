@@ -102,6 +102,8 @@ pub struct Timeline {
     pub dropped: Vec<Dropped>,
     /// Connections that ran a statement.
     pub sessions: usize,
+    /// Statements that were running when their connection ended, such as by a deadline.
+    pub unanswered: usize,
     /// Messages of the sensor.
     pub told: usize,
     /// Messages of the sensor that could not be read: too long, for instance.
@@ -141,7 +143,7 @@ impl Timeline {
             timeline.hear(line, one, skew);
         }
         for line in lines.values_mut() {
-            timeline.end(line, end);
+            timeline.close(line, end);
         }
         timeline.sessions = lines.values().filter(|line| line.is_used).count();
         timeline.holds.sort_by(|one, other| one.from.total_cmp(&other.from));
@@ -151,7 +153,7 @@ impl Timeline {
     fn hear(&mut self, line: &mut Line, one: &Heard, skew: Option<f64>) {
         let at = one.at;
         match &one.event {
-            TapEvent::Opened { .. } | TapEvent::Closed => self.end(line, at),
+            TapEvent::Opened { .. } | TapEvent::Closed => self.close(line, at),
             TapEvent::Query { text, .. } => self.begin(line, one.session, text, at),
             TapEvent::Parse { statement, text, .. } => {
                 line.prepared.insert(statement.clone(), text.clone());
@@ -340,6 +342,16 @@ impl Timeline {
         }
     }
 
+    /// The connection ends.
+    fn close(&mut self, line: &mut Line, at: f64) {
+        self.unanswered += line.waiting.len();
+        for index in std::mem::take(&mut line.waiting) {
+            self.statements[index].to = at;
+        }
+        self.end(line, at);
+    }
+
+    /// The transaction ends.
     fn end(&mut self, line: &mut Line, at: f64) {
         self.let_go(line, at);
         for index in std::mem::take(&mut line.transaction) {

@@ -16,6 +16,9 @@ struct Way {
     up: &'static [&'static str],
 }
 
+/// Rails writes the schema of the database into the developer's own `db/` after each run, and a fork's is not wanted there.
+const NO_DUMP: &str = "SCHEMA=/dev/null";
+
 const WAYS: [Way; 9] = [
     Way {
         name: "Alembic",
@@ -27,7 +30,11 @@ const WAYS: [Way; 9] = [
         is_here: |at| at.join("manage.py").is_file(),
         up: &["python", "manage.py", "migrate", "--noinput"],
     },
-    Way { name: "Rails", is_here: |at| at.join("bin/rails").is_file(), up: &["bin/rails", "db:migrate"] },
+    Way {
+        name: "Rails",
+        is_here: |at| at.join("bin/rails").is_file(),
+        up: &["bin/rails", "db:migrate", NO_DUMP],
+    },
     Way {
         name: "Prisma",
         is_here: |at| at.join("prisma/schema.prisma").is_file(),
@@ -134,7 +141,7 @@ pub fn back(up: &[String], found: &Found) -> Option<Vec<String>> {
             let place = folder.map_or_else(Vec::new, |folder| vec!["--migration-dir", folder]);
             with(program("diesel")?, &[&words[..], &place].concat())
         }
-        Tool::Rails => with(program("rails")?, &["db:rollback", &format!("STEP={count}")]),
+        Tool::Rails => with(program("rails")?, &["db:rollback", &format!("STEP={count}"), NO_DUMP]),
         // Django goes back application by application; Prisma, Flyway and refinery do not go back at all.
         Tool::Django => django(up, found),
         Tool::Prisma | Tool::Flyway | Tool::Refinery => None,

@@ -1,5 +1,6 @@
 //! From facts to a verdict: what was found, beside its limit. Pure.
 
+mod after;
 mod lines;
 mod words;
 
@@ -166,7 +167,7 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
     let worst = lines.iter().map(|line| line.grade).max().unwrap_or(Grade::Fine);
     let answer = match (facts.up.ended, worst) {
         _ if facts.up.timeline.sessions == 0 => Answer::Unknown,
-        (Some(How::Deadline), _) if !facts.is_busy_to_the_end() => Answer::Unknown,
+        (Some(How::Deadline), _) if facts.up.timeline.unanswered == 0 => Answer::Unknown,
         (_, Grade::Failed) => Answer::Failed,
         (_, Grade::Limit) => Answer::Limit,
         _ => Answer::Pass,
@@ -249,11 +250,6 @@ impl Facts {
         }
         all.sort_by(|one, other| other.ms.total_cmp(&one.ms));
         all
-    }
-
-    /// Whether a statement was running when the deadline came.
-    fn is_busy_to_the_end(&self) -> bool {
-        self.up.timeline.statements.last().is_some_and(|last| last.until >= self.up.ms - 1_000.0)
     }
 }
 

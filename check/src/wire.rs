@@ -7,6 +7,7 @@ mod thin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use lakebase::sql::said_without_values;
 use lakebase_gateway::{SessionId, Tap, TapError, TapEvent};
 use serde::Serialize;
 
@@ -50,27 +51,12 @@ impl Failure {
     pub fn of(error: &TapError) -> Self {
         Self {
             sqlstate: error.sqlstate.clone(),
-            message: without_values(error),
+            message: said_without_values(&error.sqlstate, &error.message),
             schema: error.schema.clone(),
             table: error.table.clone(),
             column: error.column.clone(),
             constraint: error.constraint.clone(),
         }
-    }
-}
-
-/// The server's words. Those of a value that does not fit quote it: at their end, or as in `value "7" is out of range`.
-fn without_values(error: &TapError) -> String {
-    let said = &error.message;
-    if !error.sqlstate.starts_with("22") {
-        return said.clone();
-    }
-    if let Some((words, _)) = said.split_once(": \"") {
-        return words.to_owned();
-    }
-    match (said.find('"'), said.rfind('"')) {
-        (Some(first), Some(last)) if first < last => format!("{}\"…{}", &said[..first], &said[last..]),
-        _ => said.clone(),
     }
 }
 

@@ -126,7 +126,8 @@ impl GitIdentity {
     /// two of one process apart, and those of two machines.
     #[must_use]
     pub fn thrown_away(&self, nonce: &str) -> Self {
-        let branch = format!("{THROWN_AWAY} {} {nonce} of {}", std::process::id(), self.branch);
+        let branch =
+            format!("{THROWN_AWAY} {}@{} {nonce} of {}", std::process::id(), fate::here(), self.branch);
         Self { branch, ..self.clone() }
     }
 

@@ -153,11 +153,7 @@ impl Session {
         let Err(error) = self.client.batch_execute(text).await else { return Ok(()) };
         let failure = Error::new(Kind::Database, format!("running `{name}` failed"));
         let Some(said) = error.as_db_error() else { return Err(failure.because(&error)) };
-        // A value that does not fit its type stands at the end of the message.
-        let message = match said.message().split_once(": \"") {
-            Some((words, _)) if said.code().code().starts_with("22") => words,
-            _ => said.message(),
-        };
+        let message = said_without_values(said.code().code(), said.message());
         let failure = failure.because_of(format!("{message} ({})", said.code().code()));
         let failure = match said.position() {
             Some(ErrorPosition::Original(at)) => {
@@ -168,6 +164,22 @@ impl Session {
             _ => failure,
         };
         Err(said.hint().into_iter().fold(failure, |failure, hint| failure.because_of(hint)))
+    }
+}
+
+/// The server's words, without the values that those of class 22 quote: at their end, or as in `value "7" is out of range`.
+pub fn said_without_values(sqlstate: &str, message: &str) -> String {
+    if !sqlstate.starts_with("22") {
+        return message.to_owned();
+    }
+    if let Some((words, _)) = message.split_once(": \"") {
+        return words.to_owned();
+    }
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…{}", &message[..first], &message[last..])
+        }
+        _ => message.to_owned(),
     }
 }
 

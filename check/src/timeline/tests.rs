@@ -150,3 +150,13 @@ fn what_is_open_at_the_end_ends_there() {
     assert_eq!(Timeline::read(&told.0, None, 3_000.0).statements[0].until, 3_000.0);
     assert_eq!(Timeline::read(&[], None, 3_000.0), Timeline::default());
 }
+
+#[test]
+fn a_statement_that_no_answer_came_to_is_counted_once() {
+    let began = || Told::default().query("BEGIN").complete().ready(Status::InTransaction);
+    let sent = began().query("ALTER TABLE a ADD x int");
+    assert_eq!(sent.read().unanswered, 1);
+    assert_eq!(sent.event(TapEvent::Closed).read().unanswered, 1);
+    // What was answered is, though its transaction is open.
+    assert_eq!(began().event(TapEvent::Closed).read().unanswered, 0);
+}

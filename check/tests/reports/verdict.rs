@@ -95,6 +95,35 @@ fn a_command_that_fails_by_itself_is_quoted_with_its_last_words() {
 }
 
 #[test]
+fn a_command_that_goes_on_after_a_failure_is_worth_a_thought() {
+    let mut facts = failed("42703", "column \"region\" does not exist");
+    (facts.up.ended, facts.up.failure) = (Some(How::Code(0)), None);
+    let verdict = judged(&facts);
+    let result = line(&verdict, "result");
+    assert_eq!((verdict.answer, result.grade), (Answer::Pass, Grade::Warning));
+    assert!(result.measured.ends_with("but a statement failed"), "{result:?}");
+    assert!(result.why.as_ref().unwrap().contains("column \"region\" does not exist (42703)"), "{result:?}");
+    // What a tool tries on purpose is not: what is there already, and reading what may not be there.
+    let (ddl, code) = (facts.up.timeline.statements[1].clone(), |sqlstate: &str| Failure {
+        sqlstate: sqlstate.into(),
+        ..facts.up.timeline.statements[1].failure.clone().unwrap()
+    });
+    let there = lakebase_check::timeline::Statement { failure: Some(code("42P07")), ..ddl.clone() };
+    let read = lakebase_check::timeline::Statement { text: "SELECT 1 FROM history".into(), ..ddl };
+    for tried in [there, read] {
+        facts.up.timeline.statements[1] = tried;
+        assert_eq!(line(&judged(&facts), "result").grade, Grade::Fine);
+    }
+}
+
+#[test]
+fn a_stall_that_nobody_looked_for_is_not_none() {
+    let mut facts = clean();
+    (facts.sensors, facts.measured) = (Vec::new(), None);
+    assert_eq!(line(&judged(&facts), "stall").grade, Grade::Unseen);
+}
+
+#[test]
 fn a_command_that_never_came_to_the_branch_is_no_pass() {
     let mut facts = clean();
     facts.up.timeline = lakebase_check::timeline::Timeline::default();
@@ -115,7 +144,7 @@ fn a_command_that_hangs_is_no_pass_and_one_that_works_too_long_exceeds_its_limit
     assert_eq!(verdict.answer.exit_code(), 3);
     assert_eq!(verdict.sentence, "could not judge: the command hangs, and nothing runs on the branch");
     // then a statement that runs until the deadline
-    facts.up.timeline.statements.last_mut().unwrap().until = 600_000.0;
+    facts.up.timeline.unanswered = 1;
     let verdict = judged(&facts);
     assert_eq!(verdict.answer.exit_code(), 1);
     assert_eq!(verdict.sentence, "not done after 10 min");

@@ -31,8 +31,13 @@ impl Fate {
 
     /// The fate of `branch` (without `refs/heads/`) in the repository whose common folder is `repository`.
     pub fn of(repository: &Path, branch: &str) -> Self {
-        if let Some(process) = thrown_away_by(branch) {
-            return if runs(process) { Self::CheckedOut } else { Self::Gone };
+        if let Some((process, host)) = thrown_away_by(branch) {
+            return match (host == here(), runs(process)) {
+                // A container that has the home of its machine, too, has processes of its own.
+                (false, _) => Self::Unknown,
+                (true, true) => Self::CheckedOut,
+                (true, false) => Self::Gone,
+            };
         }
         let Ok(repository) = Repository::open(repository) else { return Self::Unknown };
         let worktrees = worktrees(&repository);
@@ -66,10 +71,18 @@ impl fmt::Display for Fate {
     }
 }
 
-/// The process that uses a branch of [`super::GitIdentity::thrown_away`], if it is one.
-fn thrown_away_by(branch: &str) -> Option<i32> {
+/// The process that uses a branch of [`super::GitIdentity::thrown_away`], and where it runs, if it is one.
+fn thrown_away_by(branch: &str) -> Option<(i32, &str)> {
     // A space is in no git branch's name.
-    branch.strip_prefix(super::THROWN_AWAY)?.strip_prefix(' ')?.split(' ').next()?.parse().ok()
+    let who = branch.strip_prefix(super::THROWN_AWAY)?.strip_prefix(' ')?.split(' ').next()?;
+    let (process, host) = who.split_once('@')?;
+    Some((process.parse().ok()?, host))
+}
+
+/// Where numbers of processes mean what they mean here: the host's name, which a container has its own of.
+pub fn here() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().replace(' ', "-")
 }
 
 /// Whether a process is there, whoever's it is.
@@ -290,12 +303,17 @@ mod tests {
     #[test]
     fn a_branch_that_a_process_throws_away_is_over_with_the_process() {
         let nowhere = Path::new("/nowhere");
-        let here =
+        let ada =
             crate::identity::GitIdentity { user: "ada".into(), email: "a@x".into(), branch: "main".into() };
-        assert_eq!(Fate::of(nowhere, &here.thrown_away("1").branch), Fate::CheckedOut);
+        let mine = ada.thrown_away("1").branch;
+        assert_eq!(Fate::of(nowhere, &mine), Fate::CheckedOut);
         let mut ended = std::process::Command::new("true").spawn().unwrap();
         ended.wait().unwrap();
-        assert_eq!(Fate::of(nowhere, &format!("check {} 1 of main", ended.id())), Fate::Gone);
+        let over = mine.replacen(&std::process::id().to_string(), &ended.id().to_string(), 1);
+        assert_eq!(Fate::of(nowhere, &over), Fate::Gone, "{over}");
+        // Of a container that has this home, too, nothing is known: its processes are its own.
+        let elsewhere = over.replacen(&format!("@{}", here()), "@elsewhere", 1);
+        assert_eq!(Fate::of(nowhere, &elsewhere), Fate::Unknown, "{elsewhere}");
         assert_eq!(Fate::of(nowhere, "check"), Fate::Unknown);
     }
 }

@@ -35,6 +35,12 @@ fn what_can_not_be_judged_never_passes() {
     assert!(hangs.stdout.contains("hangs, and nothing runs on the branch"), "{hangs:#?}");
     let asks = check(&project, &["--", "sh", "-c", "psql -Xqc 'SELECT 1'; read answer"]);
     assert_eq!(asks.code, Some(2), "{asks:#?}");
+    // when it goes on after a statement that failed, then that is said
+    let goes_on = ["psql", "-Xqc", "ALTER TABLE nowhere ADD a int", "-c", "CREATE TABLE there ()"];
+    let goes_on = check(&project, &[&["--quick", "--"][..], &goes_on].concat());
+    assert_eq!(goes_on.code, Some(0), "{goes_on:#?}");
+    assert!(goes_on.stdout.contains("but a statement failed"), "{goes_on:#?}");
+    assert!(goes_on.stdout.contains("ON_ERROR_STOP=1"), "{goes_on:#?}");
     // when it is slow, then that is a limit
     let slow = check(
         &project,
