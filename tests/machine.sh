@@ -13,8 +13,8 @@ Usage: tests/machine.sh COMMAND [PART…]
   stop             stop the Docker Engine that `start` started by hand
   mirror           print the Debian mirror that this system uses
 
-Parts: docker engine compose postgres psql cc git (the default), pgbench libpq python node strace chromium
-debootstrap pgbouncer.
+Parts: docker engine compose postgres psql cc git (the default), pgbench libpq python node rails strace
+chromium debootstrap pgbouncer.
 
 LAKEBASE_CACHE   folder for logs and downloads (default: ~/.cache/lakebase)
 LAKEBASE_LOG     file that long output goes to (default: machine.log in that folder)
@@ -95,6 +95,7 @@ has_git() { has git; }
 has_python() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 # 16 and later: what the pinned packages of tests/tests/drivers want.
 has_node() { has npm && has node && version_at_least "$(node --version | tr -d v)" 16; }
+has_rails() { has ruby && ruby -e 'require "rails"; require "active_record"; require "pg"' 2>/dev/null; }
 # Elsewhere than on Linux the tests do without.
 has_strace() { [[ $(uname -s) != Linux ]] || has strace; }
 has_chromium() { has chromium-headless-shell || has chromium || has chromium-browser || has google-chrome; }
@@ -131,6 +132,7 @@ advice() {
     git) echo "git: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install" ;;
     python) echo "Python 3 with venv: Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3; macOS: brew install python" ;;
     node) echo "Node.js 16 or later with npm: Debian, Ubuntu: apt install nodejs npm; Fedora: dnf install nodejs-npm; macOS: brew install node" ;;
+    rails) echo "Ruby with Rails' active_record, railties and pg: Debian, Ubuntu: apt install ruby-railties ruby-activerecord ruby-pg; elsewhere: gem install railties activerecord pg" ;;
     strace) echo "strace: Debian, Ubuntu: apt install strace; Fedora: dnf install strace" ;;
     chromium) echo "Chromium: Debian: apt install chromium-headless-shell, or chromium; Fedora: dnf install chromium; macOS, Ubuntu: Google Chrome as google-chrome on PATH" ;;
     debootstrap) echo "debootstrap: Debian: apt install debootstrap" ;;
@@ -284,6 +286,7 @@ install_cc() { apt_install gcc libc6-dev; }
 install_git() { apt_install git; }
 install_python() { apt_install python3 python3-venv; }
 install_node() { apt_install nodejs npm; }
+install_rails() { apt_install ruby-railties ruby-activerecord ruby-pg; }
 install_strace() { apt_install strace; }
 # The browser without a window is half as large. Ubuntu's package of the name is a snap, which sees no file of ours.
 install_chromium() {

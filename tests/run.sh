@@ -30,7 +30,7 @@ done
 source tests/machine.sh
 export LAKEBASE_CACHE
 has cargo || die "cargo is missing: install Rust with rustup (rustup.rs)"
-machine_install docker engine compose postgres psql pgbench libpq cc git python node strace chromium
+machine_install docker engine compose postgres psql pgbench libpq cc git python node rails strace chromium
 machine_start
 # A clone of CI is thrown away; what it built serves the next one, but must not fill the disk. Nothing there is compiled
 # often enough for cargo's incremental files to pay.

@@ -7,6 +7,9 @@ use lakebase::schema::{self, Change, Object};
 
 use crate::catalog::Snapshot;
 
+/// What tools keep beside their history, and what those have that freshness does not know (the manuals of Rails and Knex).
+const BESIDE: [&str; 3] = ["ar_internal_metadata", "knex_migrations", "knex_migrations_lock"];
+
 /// What differs, a line for each object. The table that a tool keeps its history in is the tool's own: the first migration
 /// of all makes it, and no way back takes it away.
 pub fn between(before: &Snapshot, after: &Snapshot) -> Vec<String> {
@@ -48,7 +51,7 @@ fn is_history(object: &Object) -> bool {
         (None, Some((_, relation))) => relation,
         (None, None) => &object.name,
     };
-    Tool::ALL.iter().any(|tool| tool.table() == relation)
+    Tool::ALL.iter().any(|tool| tool.table() == relation) || BESIDE.contains(&relation)
 }
 
 #[cfg(test)]
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_table_of_a_tools_history_is_no_difference() {
-        assert_eq!(lines(&["a"], &["a", "alembic_version", "django_migrations"]), [""; 0]);
+        assert_eq!(lines(&["a"], &["a", "alembic_version", "ar_internal_metadata"]), [""; 0]);
         // One that has a part of its name is somebody's own.
         assert_eq!(lines(&[], &["alembic_version_notes"]), ["table `public.alembic_version_notes` added"]);
     }

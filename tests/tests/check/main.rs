@@ -8,6 +8,7 @@ mod deadlock;
 mod histories;
 mod leftovers;
 mod locks;
+mod rails;
 mod sensors;
 mod tools;
 mod with;
