@@ -14,7 +14,7 @@ use lakebase::env_vars::GITHUB_STEP_SUMMARY;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::identity::{self, Merged};
 use lakebase::ui::visible;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::facts::Facts;
 use crate::fork::{self, Fork};
@@ -64,6 +64,8 @@ pub struct Args {
 /// # Errors
 /// As for [`judged`], and those of a merge.
 pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
+    // Before there is anything to tidy up.
+    let signals = Signals::caught();
     let merge = match args.with.as_deref() {
         Some(reference) => {
             let into =
@@ -73,7 +75,7 @@ pub async fn run(args: Args, world: &mut World<'_>) -> Result<u8> {
         None => None,
     };
     let folder = merge.as_ref().map_or(&world.cwd, |(merged, _)| &merged.folder).clone();
-    judged(args, &Host::new(folder, world.env.get("PATH")), world).await
+    judged(args, &Host::new(folder, world.env.get("PATH")), signals, world).await
 }
 
 impl Args {
@@ -92,7 +94,7 @@ impl Args {
 ///
 /// # Errors
 /// Those of the session and of the API. The forks are deleted whatever happens.
-pub async fn judged(args: Args, place: &impl Place, world: &mut World<'_>) -> Result<u8> {
+pub async fn judged(args: Args, place: &impl Place, signals: Signals, world: &mut World<'_>) -> Result<u8> {
     let forms = forms(&args.format)?;
     let plan = plan(&args, place, world)?;
     let base = || -> Result<Session> {
@@ -100,7 +102,7 @@ pub async fn judged(args: Args, place: &impl Place, world: &mut World<'_>) -> Re
     };
     let first = Fork::session(base()?)?;
     let second = Fork::session(base()?)?;
-    let facts = rehearse(place, first, second, &plan, world).await?;
+    let facts = rehearse(place, first, second, &plan, signals, world).await?;
     let verdict = verdict::judge(&facts, &plan.limits, facts.tool);
     let report = Report { facts: &facts, limits: &plan.limits, verdict: &verdict };
     for (format, file) in forms {
@@ -131,11 +133,15 @@ async fn rehearse(
     first: Session,
     second: Session,
     plan: &Plan,
+    signals: Signals,
     world: &mut World<'_>,
 ) -> Result<Facts> {
-    let client = first.client().await?;
     // One for both forks: a word that comes between them counts as well.
-    let mut ended = pin!(interrupted(place));
+    let mut ended = pin!(signals.or_abandoned(place));
+    let client = tokio::select! {
+        client = first.client() => client?,
+        error = &mut ended => return Err(error),
+    };
     let ends = first.clone();
     let ran = tokio::select! {
         ran = runs::clean(place, first, client.clone(), plan, world.ui) => ran,
@@ -183,18 +189,28 @@ async fn delete(
     }
 }
 
-/// Why the check has to end, as soon as it has.
-async fn interrupted(place: &impl Place) -> Error {
-    let ended = |by: &str| Error::new(Kind::Interrupted, format!("ended by {by}"));
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => ended("Ctrl-C"),
-        _ = terminate.recv() => ended("SIGTERM"),
-        error = place.abandoned() => error,
+/// Ctrl-C and SIGTERM, which end nothing by themselves from when they are caught.
+pub struct Signals(Option<[(Signal, &'static str); 2]>);
+
+impl Signals {
+    /// Catches them. Where the system refuses, they do what they always do.
+    pub fn caught() -> Self {
+        let of = |kind, name| signal(kind).ok().map(|signal| (signal, name));
+        let both = of(SignalKind::interrupt(), "Ctrl-C").zip(of(SignalKind::terminate(), "SIGTERM"));
+        Self(both.map(|(interrupt, terminate)| [interrupt, terminate]))
+    }
+
+    /// Why the check has to end, as soon as it has: by a signal since they were caught, or because nobody waits for it.
+    async fn or_abandoned(self, place: &impl Place) -> Error {
+        let ended = |by: &str| Error::new(Kind::Interrupted, format!("ended by {by}"));
+        let Some([(mut interrupt, first), (mut terminate, second)]) = self.0 else {
+            return place.abandoned().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => ended(first),
+            _ = terminate.recv() => ended(second),
+            error = place.abandoned() => error,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use lakebase::compose::{consumers, files, overlay};
 use lakebase::config::Key;
 use lakebase::env_vars::Env;
 use lakebase::error::{Error, Kind, Result};
-use lakebase_check::command;
+use lakebase_check::command::{self, Signals};
 use lakebase_check::fork::Fork;
 use lakebase_check::place::{Place, Way};
 use lakebase_check::runner::Job;
@@ -49,6 +49,8 @@ pub struct CheckArgs {
 /// # Errors
 /// Those of [`container`] and of [`command::judged`].
 pub async fn run(call: &Call, args: CheckArgs, docker: Docker, world: &mut World<'_>) -> Result<u8> {
+    // Before there is anything to tidy up.
+    let signals = Signals::caught();
     let container = tokio::select! {
         container = container(call, &args, docker.clone(), world) => container?,
         error = docker.ended() => return Err(error),
@@ -60,8 +62,7 @@ pub async fn run(call: &Call, args: CheckArgs, docker: Docker, world: &mut World
         world.ui.error(&unmerged(&container.service, reference));
         return Ok(Answer::Unknown.exit_code());
     }
-    // From here on there is something to tidy up, whoever ends it.
-    let judged = command::judged(args.check, &container, world).await;
+    let judged = command::judged(args.check, &container, signals, world).await;
     if let Some(left) = container.merge.and_then(Merge::remove) {
         world.ui.warn(&format!(
             "the files of the merge in `{}` could not be removed: a container wrote there as somebody else",

@@ -51,6 +51,37 @@ fn what_can_not_be_judged_never_passes() {
 }
 
 #[test]
+fn the_merge_is_gone_after_ctrl_c_before_there_is_a_fork() {
+    let lab = Lab::with_embedded();
+    let project = lab.project("shop", &[("README.md", "A shop.\n")]);
+    project.commit("The shop");
+    let scratch = project.folder.join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    // given a workspace that takes calls and answers none
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", silent.local_addr().unwrap());
+    let mut running = project
+        .command("cargo-lakebase", ["check", "--with", "HEAD", "--project-name", "shop", "--", "true"]);
+    let silenced = running
+        .env("TMPDIR", &scratch)
+        .env("DATABRICKS_HOST", host)
+        .env("DATABRICKS_CLIENT_ID", "id")
+        .env("DATABRICKS_CLIENT_SECRET", "secret");
+    let mut running = silenced.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let _call = wait_for("the first call", || silent.accept().ok());
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 1, "no merge");
+    // when it is ended
+    signal(&running.id().to_string(), "INT");
+    // then it ends at once, and leaves nothing
+    let code = running.wait().unwrap().code();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut running.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(code, Some(89), "{said}");
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "{said}");
+}
+
+#[test]
 fn the_fork_is_gone_after_ctrl_c_and_found_after_kill() {
     let lab = Lab::with_embedded();
     let project = project(&lab);
