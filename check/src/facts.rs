@@ -160,6 +160,8 @@ pub struct Again {
 pub struct Down {
     /// Whether the command said that all is well.
     pub ok: bool,
+    /// What it said, where all is not: a line.
+    pub words: String,
     /// What is not as it was at the start, a line for each object.
     pub differs: Vec<String>,
     /// What of the data is gone.

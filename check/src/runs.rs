@@ -28,6 +28,7 @@ use crate::sampler::{self, Sampler};
 use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
+use crate::verdict::words;
 use crate::wire::{MOMENT, Recorder, Recording};
 use crate::{deadlock, differences, lost, manual, offending, progress, tool};
 
@@ -294,7 +295,9 @@ async fn down(
     let now = catalog::read(control, fork.enter().await?).await?;
     let ok = ran.ended.how == How::Code(0);
     let lost = if ok { lost::lost(&up.before, &up.after, &now) } else { Vec::new() };
-    let mut down = Down { ok, differs: differences::between(&up.before, &now), lost, up_again: None };
+    let words = if ok { String::new() } else { words::of_failure(&ran.recording, &ran.ended.tail) };
+    let differs = differences::between(&up.before, &now);
+    let mut down = Down { ok, words, differs, lost, up_again: None };
     if ok {
         let ran = run(place, fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
         down.up_again = Some(ran.ended.how == How::Code(0));

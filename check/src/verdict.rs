@@ -2,7 +2,7 @@
 
 mod after;
 mod lines;
-mod words;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -164,6 +164,26 @@ mod tests {
     }
 
     #[test]
+    fn commands_in_a_row_from_one_repository_write_once() {
+        let (_home, record) = record();
+        let noted = |entry: Entry| {
+            record.note(entry).unwrap();
+            record.of_project("p").remove(0)
+        };
+        let first = entry("p", "one");
+        let after = |mins| Entry { used: first.used + SignedDuration::from_mins(mins), ..first.clone() };
+        assert_eq!(noted(first.clone()), first);
+        for mins in [-9, 0, 9] {
+            assert_eq!(noted(after(mins)), first, "{mins}");
+        }
+        assert_eq!(noted(after(10)), after(10));
+        // Another clone of the repository is where to look for the git branch from now on.
+        let clone = Entry { repository: "/clone/.git".into(), ..after(11) };
+        assert_eq!(noted(clone.clone()), clone);
+        assert_eq!(record.of_project("p").len(), 1);
+    }
+
+    #[test]
     fn two_terminals_lose_nothing_of_each_other() {
         let (_home, record) = record();
         std::thread::scope(|scope| {

@@ -1,10 +1,9 @@
 //! The lines on what a migration leaves behind it: in the schema, for the old application, and for the way back.
 
-use super::words::some;
+use super::lines::Lines;
+use super::words::{irreversible, some};
 use super::{Grade, Line};
 use crate::advice;
-
-use super::lines::Lines;
 
 impl Lines<'_> {
     /// What nobody wants and is there now.
@@ -78,7 +77,14 @@ impl Lines<'_> {
             return self.line("down", about, "not tried".into(), "clean".into(), Grade::Unseen);
         };
         let lost = |by_down: bool| down.lost.iter().find(|lost| lost.by_down == by_down);
-        let (trouble, why) = if !down.ok {
+        let (trouble, why) = if irreversible(&down.words).is_some() {
+            // Somebody decided that.
+            let measured = "there is no way back, which it says itself".into();
+            let mut line = self.line("down", about, measured, "clean".into(), Grade::Warning);
+            line.why = Some(format!("it said: {}", down.words));
+            line.instead = Some("have the next step forward ready, in case this one goes wrong".into());
+            return line;
+        } else if !down.ok {
             ("the way back fails".to_owned(), "whoever has to undo it in a hurry can't")
         } else if let Some(first) = down.differs.first() {
             let measured = match down.differs.len() {
@@ -101,7 +107,8 @@ impl Lines<'_> {
             return self.line("down", about, "clean".into(), "clean".into(), Grade::Fine);
         };
         let mut line = self.line("down", about, trouble, "clean".into(), Grade::Limit);
-        line.why = Some(why.into());
+        let said = if down.words.is_empty() { String::new() } else { format!("; it said: {}", down.words) };
+        line.why = Some(format!("{why}{said}"));
         line.instead = Some("write the downgrade, or say in it that there is none".into());
         line
     }

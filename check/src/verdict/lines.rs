@@ -2,7 +2,7 @@
 
 use lakebase::freshness::Tool;
 
-use super::words::{is_small_talk, names};
+use super::words::{is_small_talk, last_words, names};
 use super::{Grade, Line, size, span};
 use crate::advice;
 use crate::facts::{Facts, Queue, Up};
@@ -127,12 +127,7 @@ impl Lines<'_> {
                     _ => "the command did not run".into(),
                 };
                 let mut line = broken(how);
-                line.why = up
-                    .tail
-                    .lines()
-                    .rev()
-                    .find(|line| !line.trim().is_empty())
-                    .map(|line| format!("it said: {}", line.trim()));
+                line.why = last_words(&up.tail).map(|words| format!("it said: {words}"));
                 line
             }
         }

@@ -117,6 +117,25 @@ fn a_command_that_goes_on_after_a_failure_is_worth_a_thought() {
 }
 
 #[test]
+fn a_way_back_that_says_that_there_is_none_is_a_decision_and_one_that_breaks_is_not() {
+    for (words, answer) in [
+        (
+            "django.db.migrations.exceptions.IrreversibleError: Operation <RunPython> is not reversible",
+            Answer::Pass,
+        ),
+        ("KeyError: 'region'", Answer::Limit),
+    ] {
+        let mut facts = clean();
+        let down = facts.down.as_mut().unwrap();
+        (down.ok, down.words) = (false, words.into());
+        let verdict = judged(&facts);
+        let down = line(&verdict, "down");
+        assert_eq!(verdict.answer, answer, "{down:?}");
+        assert!(down.why.as_ref().unwrap().ends_with(&format!("it said: {words}")), "{down:?}");
+    }
+}
+
+#[test]
 fn a_stall_that_nobody_looked_for_is_not_none() {
     let mut facts = clean();
     (facts.sensors, facts.measured) = (Vec::new(), None);
@@ -195,9 +214,16 @@ fn each_other_line_says_what_is_too_much_and_decides() {
             "down",
             "up fails after down",
             Box::new(|facts| {
-                facts.down = Some(Down { ok: true, differs: vec![], lost: vec![], up_again: Some(false) });
+                facts.down = Some(Down {
+                    ok: true,
+                    words: String::new(),
+                    differs: vec![],
+                    lost: vec![],
+                    up_again: Some(false),
+                });
             }),
         ),
+        ("down", "the way back fails", Box::new(|facts| facts.down.as_mut().unwrap().ok = false)),
         ("twice", "fails", Box::new(|facts| facts.again = Some(Again { ok: false, changed: vec![] }))),
         (
             "twice",

@@ -70,6 +70,12 @@ fn rails_is_found_run_and_undone_and_dumps_no_schema() {
     assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
     // and the schema in the checkout is the developer's own
     assert_eq!(project.read("db/schema.rb"), DUMP);
+    // when it says that there is no way back, then that is worth a thought, and no failure
+    let for_good = "  def up\n    change_column_default :orders, :region, 'eu'\n  end\n  def down\n    raise ActiveRecord::IrreversibleMigration\n  end\n";
+    project.write(second, &migration("Note", for_good));
+    let (ran, _) = report(&project, &["--quick"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.contains("there is no way back, which it says itself"), "{ran:#?}");
     // when rows are in its way, then that is said, and how many
     let not_null = "  def change\n    change_column_null :orders, :region, false\n  end\n";
     project.write(second, &migration("Note", not_null));
