@@ -193,8 +193,8 @@ pub async fn clean(
             .push(format!("{} messages of the event triggers were too long", facts.up.timeline.garbled));
     }
     if let Some(failure) = &facts.up.failure {
-        let failed = facts.up.timeline.statements.iter().rfind(|one| one.failure.is_some());
-        facts.up.offending = offending::count(&control, failure, failed.map(|one| one.text.as_str())).await;
+        let failed = facts.up.timeline.failed().map(|one| one.text.as_str());
+        facts.up.offending = offending::count(&control, failure, failed).await;
     }
     if facts.up.is_ok() && facts.up.timeline.sessions > 0 {
         if let Some(worked) = worked {
@@ -247,7 +247,7 @@ fn up(ran: Run, samples: &sampler::Watched, before: Snapshot, after: Snapshot) -
     timeline.holds = sampler::merge(std::mem::take(&mut timeline.holds), sampled);
     let known = manual::unseen(&timeline.statements, &timeline.holds, &before);
     timeline.holds.extend(known);
-    let failure = timeline.statements.iter().rev().find_map(|one| one.failure.clone());
+    let failure = timeline.failed().and_then(|one| one.failure.clone());
     let failure = failure.filter(|_| !matches!(ran.ended.how, How::Code(0)));
     let stalls = stall::computed(&timeline.holds, &timeline.statements, &before);
     let crossings = deadlock::crossings(&timeline.holds, &timeline.statements, &before);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::lock::Mode;
 use crate::sensor::Message;
-use crate::wire::{Failure, Heard, TEXT};
+use crate::wire::{ABORTED, Failure, Heard, TEXT};
 use lakebase_gateway::{Status, TapEvent};
 
 /// A statement of the migration. Times are milliseconds since the run began.
@@ -148,6 +148,16 @@ impl Timeline {
         timeline.sessions = lines.values().filter(|line| line.is_used).count();
         timeline.holds.sort_by(|one, other| one.from.total_cmp(&other.from));
         timeline
+    }
+
+    /// The statement that failed last, and not for what failed before it.
+    pub fn failed(&self) -> Option<&Statement> {
+        let fails =
+            |one: &&Statement| one.failure.as_ref().is_some_and(|failure| failure.sqlstate != ABORTED);
+        self.statements
+            .iter()
+            .rfind(fails)
+            .or_else(|| self.statements.iter().rfind(|one| one.failure.is_some()))
     }
 
     fn hear(&mut self, line: &mut Line, one: &Heard, skew: Option<f64>) {

@@ -46,6 +46,9 @@ pub struct Failure {
     pub constraint: Option<String>,
 }
 
+/// The SQLSTATE of whatever is sent into a transaction that has failed: it says nothing of its own.
+pub const ABORTED: &str = "25P02";
+
 impl Failure {
     /// Of what the gateway heard.
     pub fn of(error: &TapError) -> Self {

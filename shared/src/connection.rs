@@ -31,6 +31,8 @@ pub struct Connection {
     pub database: String,
     /// The role that sessions start as, if it is not the user.
     pub role: Option<String>,
+    /// Whether TLS is required; if not, none is used, which is for a listener of our own on loopback alone.
+    pub tls: bool,
 }
 
 impl Connection {
@@ -43,6 +45,7 @@ impl Connection {
             password: live.login.password.clone(),
             database: database.to_owned(),
             role: role.map(str::to_owned),
+            tls: true,
         }
     }
 
@@ -56,17 +59,23 @@ impl Connection {
         self
     }
 
-    /// The libpq connection URI (PostgreSQL documentation, 34.1.1.2); TLS is required.
+    /// The libpq connection URI (PostgreSQL documentation, 34.1.1.2).
     pub fn url(&self) -> Secret {
         let options = self.options().map_or_else(String::new, |text| format!("&options={}", escape(&text)));
         Secret::new(format!(
-            "postgresql://{}:{}@{}:{}/{}?sslmode=require{options}",
+            "postgresql://{}:{}@{}:{}/{}?sslmode={}{options}",
             escape(&self.user),
             escape(self.password.expose()),
             self.host,
             self.port,
             escape(&self.database),
+            self.sslmode(),
         ))
+    }
+
+    /// Drivers differ in what they make of the modes between the two: node-postgres verifies certificates in each of them.
+    fn sslmode(&self) -> &'static str {
+        if self.tls { "require" } else { "disable" }
     }
 
     /// The server's command-line options (PostgreSQL documentation, 34.1.2, `options`): the role, in which a
@@ -90,7 +99,7 @@ impl Connection {
             ("PGUSER", Secret::new(&self.user)),
             ("PGPASSWORD", self.password.clone()),
             ("PGDATABASE", Secret::new(&self.database)),
-            ("PGSSLMODE", Secret::new("require")),
+            ("PGSSLMODE", Secret::new(self.sslmode())),
         ];
         all.extend(self.options().map(|options| ("PGOPTIONS", Secret::new(options))));
         all
@@ -116,7 +125,19 @@ mod tests {
             password: Secret::new(password),
             database: database.into(),
             role: None,
+            tls: true,
         }
+    }
+
+    #[test]
+    fn tls_is_required_but_where_there_is_none() {
+        let mode = |tls| {
+            let login = Connection { tls, ..connection("u", "p", "d") };
+            let variable = login.variables().into_iter().find(|(name, _)| *name == "PGSSLMODE").unwrap().1;
+            (login.url().expose().rsplit('=').next().unwrap().to_owned(), variable.expose().to_owned())
+        };
+        assert_eq!(mode(true), ("require".into(), "require".into()));
+        assert_eq!(mode(false), ("disable".into(), "disable".into()));
     }
 
     #[test]

@@ -160,3 +160,12 @@ fn a_statement_that_no_answer_came_to_is_counted_once() {
     // What was answered is, though its transaction is open.
     assert_eq!(began().event(TapEvent::Closed).read().unanswered, 0);
 }
+
+#[test]
+fn the_failure_that_counts_is_not_what_comes_of_it() {
+    let told = Told::default().query("BEGIN").complete().ready(Status::InTransaction);
+    let told = told.query("ALTER TABLE a ALTER x SET NOT NULL").failed("23502").ready(Status::Failed);
+    let told = told.query("UPDATE history SET locked = 0").failed("25P02").ready(Status::Failed);
+    let timeline = told.query("ROLLBACK").complete().ready(Status::Idle).read();
+    assert_eq!(timeline.failed().unwrap().failure.as_ref().unwrap().sqlstate, "23502");
+}

@@ -105,7 +105,7 @@ impl Lines<'_> {
                 line
             }
             (_, Some(failure)) => {
-                let failed = up.timeline.statements.iter().rfind(|one| one.failure.is_some());
+                let failed = up.timeline.failed();
                 let offending = up
                     .offending
                     .as_ref()

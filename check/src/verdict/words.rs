@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lakebase_gateway::TapEvent;
 
-use crate::wire::{Failure, Recording};
+use crate::wire::{ABORTED, Failure, Recording};
 
 /// Things that a line names at most.
 const NAMED: usize = 5;
@@ -33,7 +33,7 @@ pub fn irreversible(output: &str) -> Option<&str> {
 /// What a command that failed said: that there is no way back, the server's words, or its own last ones.
 pub fn of_failure(recording: &Recording, output: &str) -> String {
     let refused = recording.heard.iter().rev().find_map(|one| match &one.event {
-        TapEvent::Error(error) => Some(Failure::of(error)),
+        TapEvent::Error(error) if error.sqlstate != ABORTED => Some(Failure::of(error)),
         _ => None,
     });
     let said = irreversible(output).map(str::to_owned);

@@ -218,16 +218,16 @@ pub async fn prune(call: &Call, is_dry_run: bool, world: &mut World<'_>) {
     if dead.is_empty() {
         return;
     }
-    if is_dry_run {
-        let name = |dead: &Dead| format!("would remove what a killed check left: {}", dead.rehearsal.project);
-        dead.iter().for_each(|dead| world.ui.note(&name(dead)));
-        return;
-    }
     let found = async {
         let real = Real::find(call, world.env)?;
         Ok::<_, Error>((engine(&real).await?, real))
     };
     match found.await {
+        Ok((engine, _)) if is_dry_run => {
+            for dead in dead.iter().filter(|dead| dead.rehearsal.engine == engine) {
+                world.ui.note(&format!("would remove what a killed check left: {}", dead.rehearsal.project));
+            }
+        }
         Ok((engine, real)) => sweep(dead, &engine, &real, world.env, &world.cwd, world.ui).await,
         Err(error) => world.ui.warn(&format!("what a killed check left was not looked for: {error}")),
     }

@@ -225,6 +225,7 @@ impl Session {
                 password: minted.token,
                 database: settings.database().to_owned(),
                 role: settings.session_role().map(str::to_owned),
+                tls: true,
             };
             let session = sql::Session::open(&connection, self.auth.ca.as_deref()).await?;
             let mark = match Masks::read(settings, &self.folder) {
@@ -265,7 +266,8 @@ async fn of_parent(
         return None;
     }
     let password = client.credential(&endpoint.name).await.ok()?.token;
-    let connection = Connection { host: endpoint.host, port: endpoint.port, user, password, database, role };
+    let connection =
+        Connection { host: endpoint.host, port: endpoint.port, user, password, database, role, tls: true };
     let session = sql::Session::open(&connection, client.auth().ca.as_deref()).await.ok()?;
     history::read(&session).await.ok()
 }

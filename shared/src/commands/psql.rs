@@ -119,5 +119,6 @@ async fn parent(session: &Session) -> Result<Connection> {
         password: credential.token,
         database: session.project.settings.database().to_owned(),
         role: None,
+        tls: true,
     })
 }

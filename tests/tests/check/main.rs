@@ -6,6 +6,7 @@ mod cases;
 mod container;
 mod deadlock;
 mod histories;
+mod knex;
 mod leftovers;
 mod locks;
 mod rails;

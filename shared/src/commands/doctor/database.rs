@@ -102,6 +102,7 @@ impl Look<'_> {
             password: credential.token.clone(),
             database: self.settings.database().to_owned(),
             role: None,
+            tls: true,
         };
         let ca = self.client.auth().ca.as_deref();
         let opened = tokio::time::timeout(LOGIN, Session::open(&connection, ca)).await;
