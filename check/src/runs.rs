@@ -24,7 +24,7 @@ use crate::place::{Place, Way};
 use crate::probe::{Probe, Wait};
 use crate::queries;
 use crate::runner::{Ended, How, Job, Told};
-use crate::sampler::{self, Sampler};
+use crate::sampler::{self, Pace, Sampler};
 use crate::sensor;
 use crate::stall::{self, Stall};
 use crate::timeline::{self, Timeline};
@@ -154,7 +154,8 @@ pub async fn clean(
     }
     let before = catalog::read(&control, fork.enter().await?).await?;
     let origin = Instant::now();
-    let sampler = start_sampler(&fork, &control, origin).await;
+    let pace = if facts.sensors.is_empty() { Pace::Alone } else { Pace::BesideTriggers };
+    let sampler = start_sampler(&fork, &control, pace, origin).await;
     let ran = run(place, &fork, &plan.up, plan, origin, "up", ui).await?;
     let samples = match sampler {
         Ok(sampler) => sampler.stop(&control).await,
@@ -162,7 +163,7 @@ pub async fn clean(
     };
     let samples = match samples {
         Ok(samples) => {
-            facts.sensors.push("sampler 2 ms");
+            facts.sensors.push(pace.sensor());
             samples
         }
         Err(error) => {
@@ -215,11 +216,11 @@ fn first_cause(error: &Error) -> String {
     error.causes.first().unwrap_or(&error.message).clone()
 }
 
-async fn start_sampler(fork: &Fork, control: &sql::Session, origin: Instant) -> Result<Sampler> {
+async fn start_sampler(fork: &Fork, control: &sql::Session, pace: Pace, origin: Instant) -> Result<Sampler> {
     let pid =
         control.text("SELECT pg_backend_pid()").await?.and_then(|pid| pid.parse().ok()).unwrap_or_default();
     let ca = fork.session.auth.ca.as_deref();
-    Sampler::start(control, &fork.login(), ca, &[pid], origin).await
+    Sampler::start(control, &fork.login(), ca, &[pid], pace, origin).await
 }
 
 /// The queries that work before the migration, and how many can't be seen.

@@ -96,7 +96,7 @@ pub fn clean() -> Facts {
         measured: Some(vec![measured(Client::Reader, ORDERS, 26.0)]),
         queue: Some(vec![Queue { table: "orders".into(), waited: true, readers_ms: 0.0, gave_up: true }]),
         queries: Some(Queries { worked: 318, broken: Vec::new() }),
-        sensors: vec!["event trigger", "sampler 2 ms", "probes"],
+        sensors: vec!["event trigger", "sampler 10 ms", "probes"],
         ..Facts::default()
     };
     compute(&mut facts);

@@ -22,7 +22,7 @@ fn the_terminal_gets_a_line_each() {
   The same command twice                      does nothing
 Why: `CREATE INDEX orders_region_idx ON orders (region)` is not CONCURRENTLY: it keeps writers out while it reads the table
 Try: `CREATE INDEX CONCURRENTLY`, outside of a transaction
-Sensors: event trigger, sampler 2 ms, probes. Not seen: nothing.
+Sensors: event trigger, sampler 10 ms, probes. Not seen: nothing.
 ";
     assert_eq!(in_form(&rich(), Format::Text), wanted.trim_end());
 }
@@ -50,7 +50,7 @@ fn a_comment_gets_a_table_that_the_next_run_finds_again() {
 
 **Try**: `CREATE INDEX CONCURRENTLY`, outside of a transaction
 
-Sensors: event trigger, sampler 2 ms, probes. Not seen: nothing.
+Sensors: event trigger, sampler 10 ms, probes. Not seen: nothing.
 ";
     let text = in_form(&rich(), Format::Markdown);
     assert_eq!(text.trim_end(), wanted.trim_end());
