@@ -5,6 +5,8 @@
 
 use lakebase::freshness::Tool;
 
+use crate::text;
+
 /// What to say about one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
@@ -18,9 +20,10 @@ fn advice(why: impl Into<String>, instead: impl Into<String>) -> Option<Advice> 
     Some(Advice { why: why.into(), instead: instead.into() })
 }
 
-/// The statement as a report quotes it: one line, not too long.
+/// The statement as a report quotes it: one line, not too long, and no value of a row in it.
 pub fn quoted(statement: &str) -> String {
-    let flat = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = text::without_values(statement);
+    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
     if flat.chars().count() <= 80 {
         flat
     } else {

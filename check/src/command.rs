@@ -201,15 +201,22 @@ impl Signals {
     }
 
     /// Why the check has to end, as soon as it has: by a signal since they were caught, or because nobody waits for it.
-    async fn or_abandoned(self, place: &impl Place) -> Error {
+    async fn or_abandoned(mut self, place: &impl Place) -> Error {
+        tokio::select! {
+            error = self.ended() => error,
+            error = place.abandoned() => error,
+        }
+    }
+
+    /// Why it has to end, as soon as there was a signal since they were caught.
+    pub async fn ended(&mut self) -> Error {
         let ended = |by: &str| Error::new(Kind::Interrupted, format!("ended by {by}"));
-        let Some([(mut interrupt, first), (mut terminate, second)]) = self.0 else {
-            return place.abandoned().await;
+        let Some([(interrupt, first), (terminate, second)]) = &mut self.0 else {
+            return std::future::pending().await;
         };
         tokio::select! {
             _ = interrupt.recv() => ended(first),
             _ = terminate.recv() => ended(second),
-            error = place.abandoned() => error,
         }
     }
 }

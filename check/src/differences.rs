@@ -8,7 +8,13 @@ use lakebase::schema::{self, Change, Object};
 use crate::catalog::Snapshot;
 
 /// What tools keep beside their history, and what those have that freshness does not know (the manuals of Rails and Knex).
-const BESIDE: [&str; 3] = ["ar_internal_metadata", "knex_migrations", "knex_migrations_lock"];
+const BESIDE: [&str; 5] = [
+    "ar_internal_metadata",
+    "knex_migrations",
+    "knex_migrations_id_seq",
+    "knex_migrations_lock",
+    "knex_migrations_lock_index_seq",
+];
 
 /// What differs, a line for each object. The table that a tool keeps its history in is the tool's own: the first migration
 /// of all makes it, and no way back takes it away.
@@ -43,9 +49,9 @@ fn subject(object: &Object) -> Option<&str> {
     matches!(object.kind.as_str(), "owner" | "grant").then(|| object.name.split(" to ").next()).flatten()
 }
 
-/// Whether an object is, or is of, the table in which a migration tool keeps what has run.
+/// Whether an object is, or is of, a table in which a migration tool keeps what has run.
 fn is_history(object: &Object) -> bool {
-    let named = subject(object).and_then(|subject| subject.strip_prefix("table ")?.split_once('.'));
+    let named = subject(object).and_then(|subject| subject.split_once(' ')?.1.split_once('.'));
     let relation = match (&object.relation, named) {
         (Some(relation), _) => relation,
         (None, Some((_, relation))) => relation,

@@ -54,6 +54,8 @@ pub struct Up {
     pub ended: Option<How>,
     /// How long it took, in milliseconds.
     pub ms: f64,
+    /// Whether a statement was running when the deadline came.
+    pub is_busy: bool,
     /// The end of what it printed.
     pub tail: String,
     /// What passed the wire.
@@ -162,6 +164,8 @@ pub struct Down {
     pub ok: bool,
     /// What it said, where all is not: a line.
     pub words: String,
+    /// Whether that is that there is no way back.
+    pub refuses: bool,
     /// What is not as it was at the start, a line for each object.
     pub differs: Vec<String>,
     /// What of the data is gone.

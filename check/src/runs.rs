@@ -27,7 +27,7 @@ use crate::runner::{Ended, How, Job, Told};
 use crate::sampler::{self, Pace, Sampler};
 use crate::sensor;
 use crate::stall::{self, Stall};
-use crate::timeline::{self, Timeline};
+use crate::timeline::{self, Statement, Timeline};
 use crate::verdict::words;
 use crate::wire::{MOMENT, Recorder, Recording};
 use crate::{deadlock, differences, lost, manual, offending, progress, tool};
@@ -59,6 +59,8 @@ pub struct Plan {
 struct Run {
     ended: Ended,
     recording: Recording,
+    /// When its deadline is or was, in milliseconds since its origin.
+    deadline: f64,
     /// When it was over, in milliseconds since its origin.
     end: f64,
 }
@@ -79,6 +81,7 @@ async fn run(
     let hidden =
         |text: &str| secret.as_deref().map_or_else(|| text.to_owned(), |secret| text.replace(secret, MASK));
     let mut shown = progress::Shown::new(what);
+    let deadline = (origin.elapsed() + plan.deadline).as_secs_f64() * 1000.0;
     let ended = job
         .run(&way.variables(), plan.deadline, |told| match told {
             Told::Line(line) => shown.line(&hidden(line), ui),
@@ -94,7 +97,7 @@ async fn run(
     if ended.how != How::Code(0) {
         end_sessions(fork).await;
     }
-    Ok(Run { ended, recording, end })
+    Ok(Run { ended, recording, deadline, end })
 }
 
 /// Ends what a command that was cut off left running: the server goes on with a statement whose client is gone, and nobody can
@@ -254,9 +257,12 @@ fn up(ran: Run, samples: &sampler::Watched, before: Snapshot, after: Snapshot) -
     let crossings = deadlock::crossings(&timeline.holds, &timeline.statements, &before);
     let changes = schema::compare(before.objects.clone(), after.objects.clone());
     let left = catalog::left_behind(&before, &after);
+    // Whoever is asked to end then may still cancel it properly.
+    let is_cut = |one: &Statement| one.from <= ran.deadline && ran.deadline <= one.to;
     Up {
         ended: Some(ran.ended.how),
         ms: ran.ended.ms,
+        is_busy: timeline.statements.iter().any(is_cut),
         tail: ran.ended.tail,
         timeline,
         failure,
@@ -296,9 +302,10 @@ async fn down(
     let now = catalog::read(control, fork.enter().await?).await?;
     let ok = ran.ended.how == How::Code(0);
     let lost = if ok { lost::lost(&up.before, &up.after, &now) } else { Vec::new() };
-    let words = if ok { String::new() } else { words::of_failure(&ran.recording, &ran.ended.tail) };
+    let (words, refuses) =
+        if ok { Default::default() } else { words::of_failure(&ran.recording, &ran.ended.tail) };
     let differs = differences::between(&up.before, &now);
-    let mut down = Down { ok, words, differs, lost, up_again: None };
+    let mut down = Down { ok, words, refuses, differs, lost, up_again: None };
     if ok {
         let ran = run(place, fork, &plan.up, plan, Instant::now(), "up after down", ui).await?;
         down.up_again = Some(ran.ended.how == How::Code(0));

@@ -103,7 +103,8 @@ fn changes_rows(hold: &Hold, statements: &[Statement]) -> bool {
             first != "COPY" && (first != "INSERT" || words.iter().any(|word| word == "CONFLICT"))
         }
         Mode::RowShare => words.windows(2).any(|pair| {
-            pair[0] == "FOR" && (pair[1].starts_with("UPDATE") || pair[1] == "NO" || pair[1] == "SHARE")
+            pair[0] == "FOR"
+                && (pair[1].starts_with("UPDATE") || pair[1] == "NO" || pair[1].starts_with("SHARE"))
         }),
         _ => false,
     }

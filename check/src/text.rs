@@ -66,22 +66,27 @@ pub fn bare(text: &str) -> &str {
     }
 }
 
-/// How statements begin into which an application writes the values of rows.
-const OF_ROWS: [&str; 9] =
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "EXECUTE", "CALL"];
+/// How statements begin whose literals are a part of the schema, or of how the session works.
+const OF_SCHEMA: [&str; 10] =
+    ["ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "LOCK", "REVOKE", "SET", "SHOW", "START"];
 
-/// The text without the values in it: of what reads and changes rows every one, of anything else the texts where one may be a
-/// password. Who migrates rows by an ORM sends them in the statements themselves.
+/// What a statement speaks of that has a secret in its literals, in any case.
+const SECRETIVE: [&str; 4] = ["password", "secret", "token", "connection"];
+
+/// The text without the values in it: of all that reads and changes rows every one, of the rest the texts where one may be a
+/// secret. Who migrates rows by an ORM sends them in the statements themselves.
 pub fn without_values(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     for one in statements(text) {
-        let at = rest.find(one).unwrap_or_default();
+        // A part of `rest` as it is of `text`.
+        let at = one.as_ptr() as usize - rest.as_ptr() as usize;
         out.push_str(&rest[..at]);
         let first = one.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default().to_uppercase();
-        let is_of_rows = OF_ROWS.contains(&first.as_str());
-        if is_of_rows || one.to_lowercase().contains("password") {
-            mask(one, is_of_rows, &mut out);
+        let is_of_schema = OF_SCHEMA.contains(&first.as_str());
+        let lower = one.to_lowercase();
+        if !is_of_schema || SECRETIVE.iter().any(|word| lower.contains(word)) {
+            mask(one, !is_of_schema, first == "DO", &mut out);
         } else {
             out.push_str(one);
         }
@@ -90,8 +95,8 @@ pub fn without_values(text: &str) -> String {
     out + rest
 }
 
-/// Appends a statement with `…` for its texts, and for its numbers where they count.
-fn mask(statement: &str, numbers: bool, out: &mut String) {
+/// Appends a statement with `…` for its texts, and for its numbers where they count. A text in dollars may be a `block`.
+fn mask(statement: &str, numbers: bool, block: bool, out: &mut String) {
     let mut at = 0;
     while let Some(c) = statement[at..].chars().next() {
         let (before, rest) = statement.split_at(at);
@@ -111,6 +116,14 @@ fn mask(statement: &str, numbers: bool, out: &mut String) {
             (None, c) => c.len_utf8(),
         };
         match value {
+            Some(_) if c == '$' && block => {
+                let tag = rest[1..].find('$').map_or(rest.len(), |at| at + 2);
+                let (open, body) = rest[..length].split_at(tag);
+                let (body, close) = body.strip_suffix(open).map_or((body, ""), |body| (body, open));
+                out.push_str(open);
+                mask(body, numbers, false, out);
+                out.push_str(close);
+            }
             Some(_) if c.is_ascii_digit() => out.push('…'),
             Some(_) => out.push_str("'…'"),
             None => out.push_str(&rest[..length]),
@@ -263,6 +276,21 @@ mod tests {
                 "SELECT 1; ALTER TABLE t ALTER a SET DEFAULT 'x'; SELECT 'cut",
                 "SELECT …; ALTER TABLE t ALTER a SET DEFAULT 'x'; SELECT '…'",
             ),
+            (
+                "-- UPDATE t SET a = 'x'\nUPDATE t SET a = 'ada'",
+                "-- UPDATE t SET a = 'x'\nUPDATE t SET a = '…'",
+            ),
+            (
+                "DO $x$ BEGIN UPDATE t SET a = 'ada' WHERE id = 7; END $x$",
+                "DO $x$ BEGIN UPDATE t SET a = '…' WHERE id = …; END $x$",
+            ),
+            ("(SELECT 'ada') UNION VALUES ('bob')", "(SELECT '…') UNION VALUES ('…')"),
+            ("PREPARE p AS INSERT INTO t VALUES ('ada')", "PREPARE p AS INSERT INTO t VALUES ('…')"),
+            (
+                "ALTER DATABASE d SET \"app.jwt_secret\" TO 'hush'",
+                "ALTER DATABASE d SET \"app.jwt_secret\" TO '…'",
+            ),
+            ("SET lock_timeout = '2s'", "SET lock_timeout = '2s'"),
             ("ALTER ROLE app PASSWORD 'hush'", "ALTER ROLE app PASSWORD '…'"),
             (
                 "CREATE SUBSCRIPTION s CONNECTION 'host=h password=hush' PUBLICATION p",

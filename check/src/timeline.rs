@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::lock::Mode;
 use crate::sensor::Message;
@@ -14,7 +14,8 @@ use lakebase_gateway::{Status, TapEvent};
 pub struct Statement {
     /// Which connection.
     pub session: u64,
-    /// Its text, cut.
+    /// Its text, cut. Where it is shown, no value of a row is.
+    #[serde(serialize_with = "masked")]
     pub text: String,
     /// When it was sent.
     pub from: f64,
@@ -34,6 +35,10 @@ pub struct Statement {
     pub role: Option<String>,
     /// How it failed.
     pub failure: Option<Failure>,
+}
+
+fn masked<S: Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&crate::text::without_values(text))
 }
 
 /// A lock that was held.
@@ -102,8 +107,6 @@ pub struct Timeline {
     pub dropped: Vec<Dropped>,
     /// Connections that ran a statement.
     pub sessions: usize,
-    /// Statements that were running when their connection ended, such as by a deadline.
-    pub unanswered: usize,
     /// Messages of the sensor.
     pub told: usize,
     /// Messages of the sensor that could not be read: too long, for instance.
@@ -354,7 +357,6 @@ impl Timeline {
 
     /// The connection ends.
     fn close(&mut self, line: &mut Line, at: f64) {
-        self.unanswered += line.waiting.len();
         for index in std::mem::take(&mut line.waiting) {
             self.statements[index].to = at;
         }

@@ -167,7 +167,7 @@ pub fn judge(facts: &Facts, limits: &Limits, tool: Option<Tool>) -> Verdict {
     let worst = lines.iter().map(|line| line.grade).max().unwrap_or(Grade::Fine);
     let answer = match (facts.up.ended, worst) {
         _ if facts.up.timeline.sessions == 0 => Answer::Unknown,
-        (Some(How::Deadline), _) if facts.up.timeline.unanswered == 0 => Answer::Unknown,
+        (Some(How::Deadline), _) if !facts.up.is_busy => Answer::Unknown,
         (_, Grade::Failed) => Answer::Failed,
         (_, Grade::Limit) => Answer::Limit,
         _ => Answer::Pass,

@@ -87,7 +87,7 @@ pub struct Recording {
 impl Recording {
     fn push(&mut self, mut one: Heard) {
         if let TapEvent::Query { text, .. } | TapEvent::Parse { text, .. } = &mut one.event {
-            *text = crate::text::without_values(text.trim()).chars().take(TEXT).collect();
+            *text = text.trim().chars().take(TEXT).collect();
             self.latest = Some(text.clone());
         }
         self.heard.push(one);

@@ -14,7 +14,8 @@ pub const CONTAINER_HOST: &str = "host.docker.internal";
 
 /// Variables of libpq that would lead a login elsewhere, or change what it does, behind our own (PostgreSQL
 /// documentation, 34.15: a service and an address win over the host's name).
-pub const MISLEADING: [&str; 4] = ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGOPTIONS"];
+pub const MISLEADING: [&str; 6] =
+    ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGOPTIONS", "PGCHANNELBINDING", "PGSSLNEGOTIATION"];
 
 /// The facts of a database login.
 #[derive(Debug, Clone)]

@@ -21,6 +21,8 @@ use crate::error::{Error, Kind, Result};
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 /// The endpoint itself answers at once, asleep or not: where it does not, there is no way to it.
 const REACH_WITHIN: Duration = Duration::from_secs(5);
+/// SQLSTATE "syntax error".
+const SYNTAX_ERROR: &str = "42601";
 /// SQLSTATE "cannot connect now".
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
@@ -167,8 +169,15 @@ impl Session {
     }
 }
 
-/// The server's words, without the values that those of class 22 quote: at their end, or as in `value "7" is out of range`.
+/// The server's words, without the values that those of class 22 quote, at their end or as in `value "7" is out of range`, and
+/// without the literal that a syntax error is at.
 pub fn said_without_values(sqlstate: &str, message: &str) -> String {
+    let near = message.split_once(" at or near \"");
+    if let Some((words, _)) = near.filter(|(_, at)| {
+        sqlstate == SYNTAX_ERROR && at.starts_with(|c: char| c == '\'' || c.is_ascii_digit())
+    }) {
+        return words.to_owned();
+    }
     if !sqlstate.starts_with("22") {
         return message.to_owned();
     }

@@ -1,7 +1,7 @@
 //! The lines on what a migration leaves behind it: in the schema, for the old application, and for the way back.
 
 use super::lines::Lines;
-use super::words::{irreversible, some};
+use super::words::some;
 use super::{Grade, Line};
 use crate::advice;
 
@@ -37,6 +37,15 @@ impl Lines<'_> {
         let Some(queries) = &self.facts.queries else {
             return self.line("queries", "Old application", "not tried".into(), "0".into(), Grade::Unseen);
         };
+        if queries.worked == 0 {
+            return self.line(
+                "queries",
+                "Old application",
+                "no query is known".into(),
+                "0".into(),
+                Grade::Unseen,
+            );
+        }
         let about = format!("Old application: {} queries", queries.worked);
         let Some((text, why)) = queries.broken.first() else {
             return self.line("queries", &about, "all work".into(), "0".into(), Grade::Fine);
@@ -77,7 +86,7 @@ impl Lines<'_> {
             return self.line("down", about, "not tried".into(), "clean".into(), Grade::Unseen);
         };
         let lost = |by_down: bool| down.lost.iter().find(|lost| lost.by_down == by_down);
-        let (trouble, why) = if irreversible(&down.words).is_some() {
+        let (trouble, why) = if down.refuses {
             // Somebody decided that.
             let measured = "there is no way back, which it says itself".into();
             let mut line = self.line("down", about, measured, "clean".into(), Grade::Warning);

@@ -133,14 +133,15 @@ impl Lines<'_> {
         }
     }
 
-    /// A statement that changes something, and failed for nothing that a tool tries on purpose: that it is there already.
+    /// A statement that changes something, and failed for nothing that a tool tries on purpose: it is not there already, and a
+    /// lock that was not to be had is asked for again.
     fn gone_over(&self) -> Option<&Statement> {
-        const THERE_ALREADY: [&str; 5] = ["42P04", "42P06", "42P07", "42701", "42710"];
+        const MEANT: [&str; 8] = ["42P04", "42P06", "42P07", "42701", "42710", "55P03", "40P01", "40001"];
         self.up().timeline.statements.iter().find(|one| {
             let first = crate::text::words(&one.text).next().unwrap_or_default().to_uppercase();
             !matches!(first.as_str(), "SELECT" | "WITH" | "TABLE" | "VALUES")
                 && !is_small_talk(&one.text)
-                && one.failure.as_ref().is_some_and(|one| !THERE_ALREADY.contains(&one.sqlstate.as_str()))
+                && one.failure.as_ref().is_some_and(|one| !MEANT.contains(&one.sqlstate.as_str()))
         })
     }
 
@@ -158,7 +159,7 @@ impl Lines<'_> {
         let about = "Longest stall: readers / writers / one row";
         let worst = self.worst_stall();
         let is_long = worst.as_ref().is_some_and(|stall| stall.ms > self.limits.stall);
-        let is_seen = self.facts.measured.is_some() || !self.facts.sensors.is_empty();
+        let is_seen = !self.facts.sensors.is_empty();
         let grade = match is_long {
             true => Grade::Limit,
             false if is_seen => Grade::Fine,

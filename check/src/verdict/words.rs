@@ -6,6 +6,9 @@ use lakebase_gateway::TapEvent;
 
 use crate::wire::{ABORTED, Failure, Recording};
 
+/// The SQLSTATE of PL/pgSQL's `RAISE` (PostgreSQL documentation, appendix A).
+const RAISED: &str = "P0001";
+
 /// Things that a line names at most.
 const NAMED: usize = 5;
 
@@ -22,23 +25,30 @@ pub fn last_words(output: &str) -> Option<&str> {
 }
 
 /// Where a way back says that there is none: Django's and Rails' own words for it, and what Alembic's users raise.
-pub fn irreversible(output: &str) -> Option<&str> {
+fn refusal(output: &str) -> Option<&str> {
     let says = |line: &&str| {
-        let line = line.to_lowercase();
-        ["irreversible", "not reversible", "notimplementederror"].iter().any(|word| line.contains(word))
+        ["IrreversibleError", "IrreversibleMigration", "NotImplementedError"]
+            .iter()
+            .any(|word| line.contains(word))
     };
     output.lines().rev().map(str::trim).find(says)
 }
 
-/// What a command that failed said: that there is no way back, the server's words, or its own last ones.
-pub fn of_failure(recording: &Recording, output: &str) -> String {
+/// What a way back that failed said, and whether that is that there is none: the server's words, else its own.
+pub fn of_failure(recording: &Recording, output: &str) -> (String, bool) {
     let refused = recording.heard.iter().rev().find_map(|one| match &one.event {
         TapEvent::Error(error) if error.sqlstate != ABORTED => Some(Failure::of(error)),
         _ => None,
     });
-    let said = irreversible(output).map(str::to_owned);
-    let said = said.or_else(|| refused.map(|failure| format!("{} ({})", failure.message, failure.sqlstate)));
-    said.or_else(|| last_words(output).map(str::to_owned)).unwrap_or_default()
+    if let Some(failure) = refused {
+        // SQL itself can only raise it.
+        let raised = failure.sqlstate == RAISED && failure.message.to_lowercase().contains("irreversible");
+        return (format!("{} ({})", failure.message, failure.sqlstate), raised);
+    }
+    match refusal(output) {
+        Some(words) => (words.to_owned(), true),
+        None => (last_words(output).unwrap_or_default().to_owned(), false),
+    }
 }
 
 /// Each name once.
@@ -77,18 +87,21 @@ mod tests {
     fn a_command_that_failed_is_quoted_without_values_of_rows() {
         let nothing = Recording::default();
         let rails = "rails aborted!\nActiveRecord::IrreversibleMigration\nTasks: TOP => db:rollback\n";
-        assert_eq!(of_failure(&nothing, rails), "ActiveRecord::IrreversibleMigration");
-        let python = "Traceback\nKeyError: 'region'\n\n";
-        assert_eq!(of_failure(&nothing, python), "KeyError: 'region'");
+        assert_eq!(of_failure(&nothing, rails), ("ActiveRecord::IrreversibleMigration".into(), true));
+        let python = "Running downgrade b -> a, make refunds irreversible\nKeyError: 'region'\n\n";
+        assert_eq!(of_failure(&nothing, python), ("KeyError: 'region'".into(), false));
         // What the server said counts before how a driver shows it, with its detail.
-        let error = TapError {
-            sqlstate: "22P02".into(),
-            message: "invalid input syntax for type integer: \"ada\"".into(),
-            ..TapError::default()
+        let says = |sqlstate: &str, message: &str| {
+            let (sqlstate, message) = (sqlstate.into(), message.into());
+            let mut recording = Recording::default();
+            let event = TapEvent::Error(TapError { sqlstate, message, ..TapError::default() });
+            recording.heard.push(Heard { at: 0.0, session: 1, event });
+            of_failure(&recording, "NotImplementedError: \"ada\"\n")
         };
-        let mut recording = Recording::default();
-        recording.heard.push(Heard { at: 0.0, session: 1, event: TapEvent::Error(error) });
-        let said = of_failure(&recording, "psycopg.errors.InvalidTextRepresentation: \"ada\"\n");
-        assert_eq!(said, "invalid input syntax for type integer (22P02)");
+        let syntax = "invalid input syntax for type integer";
+        assert_eq!(says("22P02", &format!("{syntax}: \"ada\"")), (format!("{syntax} (22P02)"), false));
+        assert_eq!(says("P0001", "this is irreversible"), ("this is irreversible (P0001)".into(), true));
+        let column = "column \"irreversible\" does not exist";
+        assert_eq!(says("42703", column), (format!("{column} (42703)"), false));
     }
 }

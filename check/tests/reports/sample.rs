@@ -89,6 +89,7 @@ pub fn clean() -> Facts {
         down: Some(Down {
             ok: true,
             words: String::new(),
+            refuses: false,
             differs: Vec::new(),
             lost: Vec::new(),
             up_again: Some(true),

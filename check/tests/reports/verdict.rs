@@ -127,7 +127,7 @@ fn a_way_back_that_says_that_there_is_none_is_a_decision_and_one_that_breaks_is_
     ] {
         let mut facts = clean();
         let down = facts.down.as_mut().unwrap();
-        (down.ok, down.words) = (false, words.into());
+        (down.ok, down.words, down.refuses) = (false, words.into(), answer == Answer::Pass);
         let verdict = judged(&facts);
         let down = line(&verdict, "down");
         assert_eq!(verdict.answer, answer, "{down:?}");
@@ -163,7 +163,7 @@ fn a_command_that_hangs_is_no_pass_and_one_that_works_too_long_exceeds_its_limit
     assert_eq!(verdict.answer.exit_code(), 3);
     assert_eq!(verdict.sentence, "could not judge: the command hangs, and nothing runs on the branch");
     // then a statement that runs until the deadline
-    facts.up.timeline.unanswered = 1;
+    facts.up.is_busy = true;
     let verdict = judged(&facts);
     assert_eq!(verdict.answer.exit_code(), 1);
     assert_eq!(verdict.sentence, "not done after 10 min");
@@ -217,6 +217,7 @@ fn each_other_line_says_what_is_too_much_and_decides() {
                 facts.down = Some(Down {
                     ok: true,
                     words: String::new(),
+                    refuses: false,
                     differs: vec![],
                     lost: vec![],
                     up_again: Some(false),

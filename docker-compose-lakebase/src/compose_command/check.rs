@@ -50,10 +50,11 @@ pub struct CheckArgs {
 /// Those of [`container`] and of [`command::judged`].
 pub async fn run(call: &Call, args: CheckArgs, docker: Docker, world: &mut World<'_>) -> Result<u8> {
     // Before there is anything to tidy up.
-    let signals = Signals::caught();
+    let mut signals = Signals::caught();
     let container = tokio::select! {
         container = container(call, &args, docker.clone(), world) => container?,
         error = docker.ended() => return Err(error),
+        error = signals.ended() => return Err(error),
     };
     let reference = args.check.merge().map(str::to_owned);
     if let Some(reference) = &reference

@@ -1,6 +1,7 @@
 //! What became of a git branch that a Lakebase branch was made for.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use git2::{BranchType, ErrorCode, Oid, Repository};
@@ -79,10 +80,16 @@ fn thrown_away_by(branch: &str) -> Option<(i32, &str)> {
     Some((process.parse().ok()?, host))
 }
 
-/// Where numbers of processes mean what they mean here: the host's name, which a container has its own of.
+/// Where numbers of processes mean what they mean here: the host's name, and the namespace of a container, which may have
+/// that name, too. The first namespace of all has one number everywhere (Linux, `PROC_PID_INIT_INO`), and is left out.
 pub fn here() -> String {
-    let name = nix::unistd::gethostname().unwrap_or_default();
-    name.to_string_lossy().replace(' ', "-")
+    const FIRST: u64 = 0xEFFF_FFFC;
+    let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().replace(' ', "-");
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|link| link.ino()).ok();
+    match namespace.filter(|number| *number != FIRST) {
+        Some(number) => format!("{name}-{number:x}"),
+        None => name,
+    }
 }
 
 /// Whether a process is there, whoever's it is.

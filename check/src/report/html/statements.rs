@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{inert, moment};
 use crate::facts::Facts;
+use crate::text::without_values;
 use crate::timeline::Statement;
 use crate::verdict::span;
 
@@ -72,7 +73,7 @@ fn item(facts: &Facts, place: usize, one: &Statement) -> String {
          <pre>{}</pre>{failure}{locks}{}</li>\n",
         span(one.to - one.from),
         moment(one.from),
-        inert(&one.text),
+        inert(&without_values(&one.text)),
         settings(one),
     )
 }
