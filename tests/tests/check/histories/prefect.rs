@@ -57,6 +57,7 @@ const VERDICTS: &[Verdict] = &[
         1,
         "drops columns of `deployment` and `flow_run`, which the application before it reads",
     ),
+    ("f98ae6d8e2cc", 1, "its downgrade deletes every work pool, those that were there before it too"),
     (
         "2a88656f4a23",
         1,
