@@ -13,6 +13,10 @@ use crate::{REQUIREMENTS, script};
 const GOES: usize = 3;
 /// Goes of which both sides must have the same outcome.
 const ENOUGH: usize = 2;
+/// Tests that say how soon a client feels that nobody reads, not what it is answered: it wants an error to come back before
+/// 4 MB are written, and the buffers of two connections hold more than those of one. How many depends on who gets a processor.
+const NOT_COMPARED: [&str; 1] =
+    ["tests.test_execute.TestExecuteMany.test_executemany_server_failure_during_writes"];
 
 /// Test -> what became of it.
 type Outcomes = BTreeMap<String, String>;
@@ -61,12 +65,15 @@ fn same_outcomes(package: &str, least: usize) {
     let gateway = Gateway::start(&ways, &other);
     let direct = Suite::new(&ways, &python, &source, &one.server, &format!("{name}-direct"));
     let through = Suite::new(&ways, &python, &source, &gateway.server, &format!("{name}-through"));
-    let (wanted, mut found) = std::thread::scope(|scope| {
+    let (mut wanted, mut found) = std::thread::scope(|scope| {
         let wanted = scope.spawn(|| direct.run(&[]));
         let found = through.run(&[]);
         (wanted.join().unwrap(), found)
     });
     assert!(wanted.keys().eq(found.keys()), "not the same tests ran");
+    for outcomes in [&mut wanted, &mut found] {
+        outcomes.retain(|test, _| !NOT_COMPARED.contains(&test.as_str()));
+    }
     let differ: Vec<String> =
         wanted.keys().filter(|test| wanted.get(*test) != found.get(*test)).cloned().collect();
     for test in differ {
