@@ -1,6 +1,7 @@
 //! A Compose command on the changed model: the local database out, the branch in, then exec.
 
 pub mod check;
+pub mod examine;
 mod leftovers;
 mod merge;
 mod plan;
@@ -17,7 +18,7 @@ use lakebase::compose::overlay::seat::Seat;
 use lakebase::compose::{consumers, database, files, overlay};
 use lakebase::config::{Connect, Key, Settings};
 use lakebase::ensure::{self, Observation};
-use lakebase::env_vars::{self, Env};
+use lakebase::env_vars;
 use lakebase::error::{Error, Kind, Result};
 use lakebase::mask::Masks;
 use lakebase::secret::{MASK, Secret};
@@ -278,43 +279,6 @@ async fn read(real: &Real, call: &Call, files: &[PathBuf], settings: &Settings, 
     let database = database::find(&model, settings.text(Key::DatabaseService))?.to_owned();
     let path = files::override_path(files, &model.name, cwd);
     Ok(Said { model, database, flags, path, broken_profile })
-}
-
-/// A project's model, looked at without changing anything.
-pub struct Examined {
-    /// The Compose project's name.
-    pub project: String,
-    /// The service that is the local database.
-    pub database: String,
-    /// Whether the database is published to the network.
-    pub is_published: bool,
-    /// Why the gateway can't take the database's seat.
-    pub trouble: Option<Error>,
-    /// Why an inactive profile was left out.
-    pub broken_profile: Option<String>,
-}
-
-/// Looks at the model as `up` would; `None` where no Compose file is named and none is found.
-///
-/// # Errors
-/// Those of Compose and of the model.
-pub async fn examine(
-    real: &Real,
-    call: &Call,
-    settings: &Settings,
-    env: &Env,
-    cwd: &Path,
-) -> Result<Option<Examined>> {
-    let Some(files) = files::find_any(&call.choice(), env, cwd)? else { return Ok(None) };
-    let Said { model, database, broken_profile, .. } = read(real, call, &files, settings, cwd).await?;
-    let by_gateway = settings.connect()? == Connect::Gateway;
-    Ok(Some(Examined {
-        project: model.name.clone(),
-        is_published: by_gateway && is_published_to_all(&model, &database),
-        trouble: if by_gateway { overlay::seat::fits(&model, &database).err() } else { None },
-        database,
-        broken_profile,
-    }))
 }
 
 fn is_published_to_all(model: &Model, database: &str) -> bool {

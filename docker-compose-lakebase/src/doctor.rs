@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::agent;
 use crate::call::Call;
-use crate::compose_command::{self, Examined};
+use crate::compose_command::examine::{self, Examined};
 use crate::gateway;
 use crate::real::Real;
 
@@ -57,7 +57,7 @@ async fn of_compose(call: &Call, known: Known<'_>, docker: Option<&Path>) -> [Ve
     let (program, arguments) = real.call(["version", "--short"]);
     let examined = async {
         let settings = known.settings?;
-        let examined = compose_command::examine(&real, call, settings, known.env, known.cwd);
+        let examined = examine::examine(&real, call, settings, known.env, known.cwd);
         timeout(WITHIN, examined).await.ok()
     };
     let (version, examined) = tokio::join!(programs::compose(program, arguments), examined);
