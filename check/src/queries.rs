@@ -2,20 +2,41 @@
 
 use std::collections::BTreeSet;
 
+use lakebase::api::Client;
+use lakebase::ensure::Target;
 use lakebase::error::Result;
 use lakebase::sql::Session;
 
 use crate::facts::Queries;
+use crate::fork::Fork;
 use crate::text;
 
 /// Queries that are tried at most, those that are called most often.
 const MOST: i64 = 2_000;
 
+/// The queries that work on a fork before the migration, of those that are `given`, else of production's own; and how many of
+/// these can't be seen. `parent` is production, and the way to it.
+///
+/// # Errors
+/// Those of the sessions and of [`of_production`].
+pub async fn of_old_application(
+    fork: &Fork,
+    given: Option<&[String]>,
+    (client, target): &(Client, Target),
+) -> Result<(Vec<String>, usize)> {
+    let (texts, hidden) = match given {
+        Some(texts) => (texts.to_vec(), 0),
+        None => of_production(&fork.enter_branch(client, &target.parent).await?).await?,
+    };
+    let texts = of_application(texts);
+    Ok((working(&fork.enter_as_application().await?, texts).await, hidden))
+}
+
 /// The queries that production's `pg_stat_statements` has seen in this database, and how many more it shows to others only.
 ///
 /// # Errors
 /// [`lakebase::error::Kind::Database`] where it is not there, or not to be read.
-pub async fn of_production(session: &Session) -> Result<(Vec<String>, usize)> {
+async fn of_production(session: &Session) -> Result<(Vec<String>, usize)> {
     session.run("SET default_transaction_read_only = on; SET statement_timeout = '30s'").await?;
     let place = "SELECT quote_ident(n.nspname) FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace \
                  WHERE x.extname = 'pg_stat_statements'";
@@ -43,7 +64,7 @@ pub async fn of_production(session: &Session) -> Result<(Vec<String>, usize)> {
 }
 
 /// Those of `texts` that are an application's: what reads and changes rows.
-pub fn of_application(texts: Vec<String>) -> Vec<String> {
+fn of_application(texts: Vec<String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let is_query = |text: &String| {
         let first = text::words(text).next().unwrap_or_default().to_uppercase();
@@ -56,7 +77,7 @@ pub fn of_application(texts: Vec<String>) -> Vec<String> {
 }
 
 /// Those of `texts` that the branch takes.
-pub async fn working(session: &Session, texts: Vec<String>) -> Vec<String> {
+async fn working(session: &Session, texts: Vec<String>) -> Vec<String> {
     let mut all = Vec::new();
     for text in texts {
         if session.prepares(&text).await.is_ok() {

@@ -134,7 +134,7 @@ pub async fn clean(
     });
     (facts.pending, facts.heads, facts.edited, facts.tool) =
         (found.pending, found.heads, found.edited, found.tool);
-    let worked = match old_application(&fork, plan, &parent).await {
+    let worked = match queries::of_old_application(&fork, plan.queries.as_deref(), &parent).await {
         Ok((texts, hidden)) => {
             if hidden > 0 {
                 facts.unseen.push(format!(
@@ -157,7 +157,7 @@ pub async fn clean(
     }
     let before = catalog::read(&control, fork.enter().await?).await?;
     let origin = Instant::now();
-    let pace = if facts.sensors.is_empty() { Pace::Alone } else { Pace::BesideTriggers };
+    let pace = if facts.sensors.is_empty() { Pace::ALONE } else { Pace::BESIDE_TRIGGERS };
     let sampler = start_sampler(&fork, &control, pace, origin).await;
     let ran = run(place, &fork, &plan.up, plan, origin, "up", ui).await?;
     let samples = match sampler {
@@ -166,7 +166,7 @@ pub async fn clean(
     };
     let samples = match samples {
         Ok(samples) => {
-            facts.sensors.push(pace.sensor());
+            facts.sensors.push(pace.sensor);
             samples
         }
         Err(error) => {
@@ -224,23 +224,6 @@ async fn start_sampler(fork: &Fork, control: &sql::Session, pace: Pace, origin: 
         control.text("SELECT pg_backend_pid()").await?.and_then(|pid| pid.parse().ok()).unwrap_or_default();
     let ca = fork.session.auth.ca.as_deref();
     Sampler::start(control, &fork.login(), ca, &[pid], pace, origin).await
-}
-
-/// The queries that work before the migration, and how many can't be seen.
-async fn old_application(
-    fork: &Fork,
-    plan: &Plan,
-    (client, target): &(lakebase::api::Client, lakebase::ensure::Target),
-) -> Result<(Vec<String>, usize)> {
-    let (texts, hidden) = match &plan.queries {
-        Some(texts) => (texts.clone(), 0),
-        None => {
-            let session = fork.enter_branch(client, &target.parent).await?;
-            queries::of_production(&session).await?
-        }
-    };
-    let texts = queries::of_application(texts);
-    Ok((queries::working(&fork.enter_as_application().await?, texts).await, hidden))
 }
 
 fn up(ran: Run, samples: &sampler::Watched, before: Snapshot, after: Snapshot) -> Up {

@@ -22,30 +22,19 @@ use crate::wire::MOMENT;
 const SQLSTATE: &str = "LB002";
 /// How often it looks. Each look costs the migration some of the server's time: at the quicker pace a tenth of an index build's
 /// on two cores, at the other one nothing that can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// Nobody else sees locks of a few milliseconds.
-    Alone,
-    /// Event triggers see those.
-    BesideTriggers,
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// What it sleeps between two looks, in milliseconds.
+    pause: u32,
+    /// The sampler's name in reports.
+    pub sensor: &'static str,
 }
 
 impl Pace {
-    /// What it sleeps between two looks, in milliseconds.
-    fn pause(self) -> u32 {
-        match self {
-            Self::Alone => 2,
-            Self::BesideTriggers => 10,
-        }
-    }
-
-    /// The sampler's name in reports.
-    pub fn sensor(self) -> &'static str {
-        match self {
-            Self::Alone => "sampler 2 ms",
-            Self::BesideTriggers => "sampler 10 ms",
-        }
-    }
+    /// Nobody else sees locks of a few milliseconds.
+    pub const ALONE: Self = Self { pause: 2, sensor: "sampler 2 ms" };
+    /// Event triggers see those.
+    pub const BESIDE_TRIGGERS: Self = Self { pause: 10, sensor: "sampler 10 ms" };
 }
 
 /// An event trigger that is later than the sampler by more than this, in milliseconds, was not there when the lock was taken.
@@ -230,7 +219,7 @@ fn program(ours: &[i32], pace: Pace) -> String {
             END LOOP;
         END $lakebase$",
         ours.join(","),
-        f64::from(pace.pause()) / 1000.0,
+        f64::from(pace.pause) / 1000.0,
     )
 }
 
