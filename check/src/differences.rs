@@ -97,6 +97,13 @@ mod tests {
     #[test]
     fn the_table_of_a_tools_history_is_no_difference() {
         assert_eq!(lines(&["a"], &["a", "alembic_version", "ar_internal_metadata"]), [""; 0]);
+        let knex = [
+            "knex_migrations",
+            "knex_migrations_id_seq",
+            "knex_migrations_lock",
+            "knex_migrations_lock_index_seq",
+        ];
+        assert_eq!(lines(&[], &knex), [""; 0]);
         // One that has a part of its name is somebody's own.
         assert_eq!(lines(&[], &["alembic_version_notes"]), ["table `public.alembic_version_notes` added"]);
     }

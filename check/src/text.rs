@@ -316,6 +316,7 @@ mod tests {
             for statement in statements(&text) {
                 prop_assert!(text.contains(statement) && !statement.is_empty());
             }
+            without_values(&text);
         }
 
         #[test]

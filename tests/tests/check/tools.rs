@@ -47,6 +47,15 @@ fn project<'a>(lab: &'a Lab, files: &[(&str, &str)]) -> Project<'a> {
     project
 }
 
+/// The migration `name` passes, its way back is clean, and a second run of it does nothing.
+pub fn passes_and_goes_back(project: &Project, name: &str) {
+    let (ran, found) = report(project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!((&found["name"], &found["down"]["ok"]), (&name.into(), &true.into()), "{found:#}");
+    assert_eq!(found["down"]["up_again"], true, "{found:#}");
+    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+}
+
 #[test]
 fn alembic_is_found_run_undone_and_run_again() {
     let lab = Lab::with_embedded();
@@ -189,14 +198,7 @@ fn django_is_found_run_undone_and_run_again() {
     // when a field is added, then it passes
     let field = "migrations.AddField('order', 'note', models.TextField(null=True))";
     project.write("store/migrations/0002_note.py", &operations(Some("0001_initial"), field));
-    let (ran, found) = report(&project, &[]);
-    assert_eq!(ran.code, Some(0), "{ran:#?}");
-    assert_eq!(
-        (found["name"].as_str(), found["down"]["ok"].as_bool()),
-        (Some("store.0002_note"), Some(true)),
-        "{found:#}"
-    );
-    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    passes_and_goes_back(&project, "store.0002_note");
     // when one must not be null and is, then it fails, and says how many rows are in the way
     let strict = "migrations.AlterField('order', 'region', models.TextField())";
     project.write("store/migrations/0002_note.py", &operations(Some("0001_initial"), strict));
@@ -237,10 +239,7 @@ fn sqlx_is_run_by_its_own_migrator() {
     // when a migration is clean, by the command that is configured, then it passes, goes back, and does nothing again
     project.write("migrations/2_note.up.sql", "ALTER TABLE orders ADD COLUMN note text;\n");
     project.write("migrations/2_note.down.sql", "ALTER TABLE orders DROP COLUMN note;\n");
-    let (ran, found) = report(&project, &[]);
-    assert_eq!(ran.code, Some(0), "{ran:#?}");
-    assert_eq!((&found["name"], &found["down"]["ok"]), (&"2".into(), &true.into()), "{found:#}");
-    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    passes_and_goes_back(&project, "2");
     // when rows are in its way, then that is said, and how many
     project.write("migrations/2_note.up.sql", "ALTER TABLE orders ALTER COLUMN region SET NOT NULL;\n");
     let (ran, _) = report(&project, &[]);
@@ -284,11 +283,7 @@ fn diesel_is_found_run_undone_and_run_again() {
     develop();
     let schema = project.read("src/schema.rs");
     assert!(schema.contains("note -> Nullable<Text>"), "{schema}");
-    let (ran, found) = report(&project, &[]);
-    assert_eq!(ran.code, Some(0), "{ran:#?}");
-    assert_eq!((&found["name"], &found["down"]["ok"]), (&"20260102000000".into(), &true.into()), "{found:#}");
-    assert_eq!(found["down"]["up_again"], true, "{found:#}");
-    assert!(ran.stdout.contains("does nothing"), "{ran:#?}");
+    passes_and_goes_back(&project, "20260102000000");
     // and the checkout is as it was
     assert_eq!(project.read("src/schema.rs"), schema);
     // when rows are in its way, then that is said, and how many
