@@ -49,6 +49,7 @@ const VERDICTS: &[Verdict] = &[
     ),
     ("wagtailcore.0048_add_default_workflows", 2, "gives a page a workflow that has one"),
     ("wagtailcore.0054_initial_locale", 1, "its way back leaves the locale, which up makes once more"),
+    ("wagtailcore.0059_apply_collection_ordering", 2, "reads numbers from paths that are none"),
     ("wagtailcore.0067_alter_pagerevision_content_json", 2, "makes JSON of texts that are none"),
     ("wagtailcore.0069_log_entry_jsonfield", 2, "makes JSON of texts that are none"),
     (
