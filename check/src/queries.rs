@@ -14,11 +14,11 @@ use crate::text;
 /// Queries that are tried at most, those that are called most often.
 const MOST: i64 = 2_000;
 
-/// The queries that work on a fork before the migration, of those that are `given`, else of production's own; and how many of
-/// these can't be seen. `parent` is production, and the way to it.
+/// The queries that work on a fork before the migration, of those that are `given`, else of production's own, to which client
+/// and target lead; and how many of these can't be seen.
 ///
 /// # Errors
-/// Those of the sessions and of [`of_production`].
+/// Those of the sessions, and [`lakebase::error::Kind::Database`] where production keeps no statistics of queries.
 pub async fn of_old_application(
     fork: &Fork,
     given: Option<&[String]>,
@@ -92,7 +92,8 @@ pub async fn compare(session: &Session, worked: &[String]) -> Queries {
     let mut broken = Vec::new();
     for text in worked {
         if let Err(error) = session.prepares(text).await {
-            broken.push((text.clone(), error.causes.first().cloned().unwrap_or_default()));
+            // A file of queries, or what was seen of production, may have values in it.
+            broken.push((text::without_values(text), error.causes.first().cloned().unwrap_or_default()));
         }
     }
     Queries { worked: worked.len(), broken }

@@ -116,10 +116,14 @@ impl Session {
     /// Whether the server takes a statement, which is parsed and not run.
     ///
     /// # Errors
-    /// [`Kind::Database`] in the server's words.
+    /// [`Kind::Database`] in the server's words, without the values in them.
     pub async fn prepares(&self, statement: &str) -> Result<()> {
-        let prepared = self.client.prepare(statement).await;
-        prepared.map(drop).map_err(|error| failed("preparing a statement", &error))
+        let Err(error) = self.client.prepare(statement).await else { return Ok(()) };
+        let failure = Error::new(Kind::Database, "preparing a statement failed");
+        Err(match error.as_db_error() {
+            Some(said) => failure.because_of(without_values(said)),
+            None => failure.because(&error),
+        })
     }
 
     /// The first value that statements give, which run as one simple query.
@@ -155,8 +159,7 @@ impl Session {
         let Err(error) = self.client.batch_execute(text).await else { return Ok(()) };
         let failure = Error::new(Kind::Database, format!("running `{name}` failed"));
         let Some(said) = error.as_db_error() else { return Err(failure.because(&error)) };
-        let message = said_without_values(said.code().code(), said.message());
-        let failure = failure.because_of(format!("{message} ({})", said.code().code()));
+        let failure = failure.because_of(without_values(said));
         let failure = match said.position() {
             Some(ErrorPosition::Original(at)) => {
                 let before = text.chars().take((*at as usize).saturating_sub(1));
@@ -167,6 +170,12 @@ impl Session {
         };
         Err(said.hint().into_iter().fold(failure, |failure, hint| failure.because_of(hint)))
     }
+}
+
+/// What the server said and its SQLSTATE, without values: no detail, which shows rows.
+fn without_values(said: &DbError) -> String {
+    let code = said.code().code();
+    format!("{} ({code})", said_without_values(code, said.message()))
 }
 
 /// The server's words, without the values that those of class 22 quote, at their end or as in `value "7" is out of range`, and

@@ -85,3 +85,23 @@ fn the_old_applications_queries_are_not_judged_where_nobody_keeps_them() {
         (&json!(2), 1)
     );
 }
+
+#[test]
+fn a_query_that_fails_is_shown_without_the_values_in_it() {
+    let lab = Lab::with_embedded();
+    let project = project(&lab);
+    // given a query with a value in it, which the new type refuses in words that quote it
+    project.write("migration.sql", "ALTER TABLE orders ALTER COLUMN note TYPE int USING 1;\n");
+    project.write("queries.sql", "SELECT id FROM orders WHERE note = 'kestrel'");
+    // when it is judged, in every form
+    let forms = "text,json=report.json,html=report.html,markdown=report.md,github=report.txt";
+    let words = ["check", "--format", forms, "--queries", "queries.sql"];
+    let ran = project.run("cargo-lakebase", [&words[..], FILE].concat());
+    // then it is named, and why, and the value is nowhere
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    let reports = ["report.json", "report.html", "report.md", "report.txt"].map(|file| project.read(file));
+    for said in reports.iter().chain([&ran.all()]) {
+        assert!(said.contains("invalid input syntax for type integer"), "{said}");
+        assert!(!said.contains("kestrel"), "{said}");
+    }
+}
