@@ -286,7 +286,7 @@ async fn down(
     let ok = ran.ended.how == How::Code(0);
     let lost = if ok { lost::lost(&up.before, &up.after, &now) } else { Vec::new() };
     let (words, refuses) =
-        if ok { Default::default() } else { words::of_failure(&ran.recording, &ran.ended.tail) };
+        if ok { (String::new(), false) } else { words::of_failure(&ran.recording, &ran.ended.tail) };
     let differs = differences::between(&up.before, &now);
     let mut down = Down { ok, words, refuses, differs, lost, up_again: None };
     if ok {

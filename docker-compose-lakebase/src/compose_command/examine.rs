@@ -1,4 +1,4 @@
-//! A project's model, looked at without changing anything: what `doctor` says of it.
+//! What `doctor` asks of a project's model.
 
 use std::path::Path;
 
